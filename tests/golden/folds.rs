@@ -23,6 +23,7 @@ fn manifest(groups: &[Vec<(usize, usize)>], task: Task) -> Manifest {
                     attributes: Vec::new(),
                     usage: Use::Pool,
                     weight: 1.0,
+                    hash: None,
                 });
             }
         }

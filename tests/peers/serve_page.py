@@ -138,6 +138,16 @@ def check_layout(page, name):
                 .filter((it) => it.checkVisibility() && it.getBoundingClientRect().height < 40).map((it) => it.id)"""
         )
         assert not small, f"{name}: too small to tap: {small}"
+        n_wide = page.evaluate(
+            """[...document.querySelectorAll(".share")].filter((it) => {
+                const text = it.textContent;
+                it.textContent = "> 99.9 %";
+                const isWide = it.scrollWidth > it.clientWidth;
+                it.textContent = text;
+                return isWide;
+            }).length"""
+        )
+        assert n_wide == 0, f"{name}: the longest percentage sticks out of {n_wide} bars"
         shot(page, f"{name}-{width}")
 
 

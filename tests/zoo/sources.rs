@@ -90,6 +90,12 @@ fn every_source_lists_what_it_reads_for_any_number_of_threads() {
         assert_eq!(findings.0, [], "{kind}");
         let one = on(1);
         assert!(one == on(3), "{kind}: the result depends on the number of threads");
-        assert!(one == rows(&listed), "{kind}: the listing differs from the data that is read");
+        // A listing does not read the files, and has no hashes of them.
+        let mut read = source.get().read(&context()).unwrap();
+        read.examples.iter_mut().for_each(|it| it.hash = None);
+        assert!(
+            rows(&read) == rows(&listed),
+            "{kind}: the listing differs from the data that is read"
+        );
     }
 }

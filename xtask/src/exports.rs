@@ -13,10 +13,7 @@ use crate::{peers::Peers, variables};
 const TEST: &str = "zoo::export::a_case_is_written_for_other_runtimes";
 
 /// Compares all models, and prints a table.
-///
-/// - `words`: `--python PATH`, an interpreter with the libraries; `--keep FOLDER`, to keep the files.
-pub(crate) fn check(root: &Path, program: &Path, words: &[String]) -> anyhow::Result<()> {
-    let peers = Peers::of(words)?;
+pub(crate) fn check(root: &Path, program: &Path, peers: &Peers) -> anyhow::Result<()> {
     let (python, dir) = (peers.python.as_path(), peers.dir());
     let manifest = root.join("Cargo.toml");
     let test = ["test", "--release", "--workspace", "--test", "it", "--manifest-path"];

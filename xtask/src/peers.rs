@@ -29,6 +29,10 @@ impl Peers {
                 _ => bail!("expected `--python PATH` or `--keep FOLDER`, not `{}`", pair.join(" ")),
             }
         }
+        // A name without a folder is looked for in PATH.
+        if python.components().count() > 1 && !python.is_file() {
+            bail!("--python {}: there is no such file", python.display());
+        }
         if let Some(dir) = &keep {
             fs::create_dir_all(dir)?;
         }

@@ -51,10 +51,7 @@ every = "7 steps"
 "#;
 
 /// Trains an uninterrupted run, and one that is killed and resumed, and checks both.
-///
-/// - `words`: `--python PATH`, an interpreter with the libraries; `--keep FOLDER`, to keep the files.
-pub(crate) fn check(root: &Path, program: &Path, words: &[String]) -> anyhow::Result<()> {
-    let peers = Peers::of(words)?;
+pub(crate) fn check(root: &Path, program: &Path, peers: &Peers) -> anyhow::Result<()> {
     let (python, dir) = (peers.python.as_path(), peers.dir());
     let script = root.join("tests/peers/trackers.py");
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();

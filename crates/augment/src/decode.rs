@@ -6,17 +6,23 @@
 //! by our own decoder and no other, so that a file gives the same image whichever part is needed.
 //!
 //! Not every decoder reports a truncated file, so the end marker is checked explicitly.
+//!
+//! Nothing that a file states makes a decoder allocate more than a small multiple of the allowed pixels: metadata
+//! are not read, but for the orientation (`png.rs`, `webp.rs`; the JPEG decoder skips them), and the parts that an
+//! image is made of are compared with its size before (`webp.rs`, `tiff.rs`).
 
 use std::{io::Cursor, ops::Range};
 
-use image::{DynamicImage, ImageDecoder, ImageFormat, Limits, metadata::Orientation};
+use image::{DynamicImage, ImageFormat, Limits, metadata::Orientation};
 
 use crate::{
     DecodeError, Image,
     end::has_an_end,
     exif,
     jpeg::{self, Header},
+    png::Extent,
     size::{self, Size, failed, format_of},
+    tiff, webp,
 };
 
 #[cfg(test)]
@@ -95,12 +101,19 @@ impl<'a> Encoded<'a> {
                 (Kind::Jpeg(Box::new(header)), size)
             }
             other => {
-                let mut decoder = open(bytes, other, max_alloc)?;
-                let size = size::of(&mut decoder).map_err(|err| failed(err, other, bytes))?;
-                (Kind::Other(other), size)
+                let size = size::header(Cursor::new(bytes), other, limits(max_alloc));
+                (Kind::Other(other), size.map_err(|err| failed(err, other, bytes))?)
             }
         };
         check_pixels(size.upright(), max_pixels)?;
+        match format {
+            ImageFormat::Tiff => tiff::check(bytes, max_alloc)?,
+            ImageFormat::WebP if !webp::has_consistent_frames(bytes, size.stored) => {
+                let what = "one of its frames has another size than the image";
+                return Err(DecodeError::Damaged(what.to_owned()));
+            }
+            _ => {}
+        }
         Ok(Encoded { bytes, kind, stored: size.stored, orientation: size.orientation, max_alloc })
     }
 
@@ -193,8 +206,9 @@ impl<'a> Encoded<'a> {
         match &self.kind {
             Kind::Jpeg(header) => jpeg::decode(header, region.reduction, region.part.clone()),
             Kind::Other(format) => {
-                let decoder = open(self.bytes, *format, self.max_alloc)?;
-                let decoded = DynamicImage::from_decoder(decoder);
+                let from = Cursor::new(self.bytes);
+                let opened = size::open(from, *format, Extent::Whole, limits(self.max_alloc));
+                let decoded = opened.and_then(DynamicImage::from_decoder);
                 Ok(decoded.map_err(|err| failed(err, *format, self.bytes))?.into_rgb8())
             }
         }
@@ -211,15 +225,11 @@ impl<'a> Encoded<'a> {
     }
 }
 
-/// Opens a decoder of the `image` crate.
-fn open(
-    bytes: &[u8],
-    format: ImageFormat,
-    max_alloc: u64,
-) -> Result<impl ImageDecoder + '_, DecodeError> {
+/// The limits of a decoder of the `image` crate.
+fn limits(max_alloc: u64) -> Limits {
     let mut limits = Limits::default();
     limits.max_alloc = Some(max_alloc);
-    size::open(Cursor::new(bytes), format, limits).map_err(|err| failed(err, format, bytes))
+    limits
 }
 
 /// Rejects an image of `[height, width]` without pixels, or with too many.
@@ -278,6 +288,7 @@ mod tests {
     use image::{DynamicImage, ImageFormat, RgbImage, RgbaImage};
 
     use super::{DecodeError, Encoded, decode, is_complete, verify};
+    use crate::size::tests::crc32;
 
     fn gradient(width: u32, height: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 7) as u8, (y * 11) as u8, 128]))
@@ -350,15 +361,6 @@ mod tests {
         png[29..33].copy_from_slice(&crc.to_be_bytes());
         let want = DecodeError::TooLarge { width: 30_000, height: 30_000, limit: 100 };
         assert_eq!(verify(&png, 100), Err(want));
-    }
-
-    /// The checksum of PNG chunks.
-    fn crc32(bytes: &[u8]) -> u32 {
-        !bytes.iter().fold(!0, |crc: u32, &byte| {
-            (0..8).fold(crc ^ u32::from(byte), |crc, _| {
-                if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 }
-            })
-        })
     }
 
     #[test]

@@ -9,6 +9,9 @@ pub enum DecodeError {
     /// The bytes do not begin like a supported format.
     #[error("this is not an image: its first bytes are none of JPEG, PNG, WebP, GIF, BMP or TIFF")]
     NotAnImage,
+    /// A format that is not supported.
+    #[error("{0} is not supported: save it as JPEG or PNG")]
+    Foreign(&'static str),
     /// An image of an unsupported kind.
     #[error("this kind of {format} is not supported ({what}): save it as PNG")]
     Unsupported {

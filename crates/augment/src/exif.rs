@@ -47,6 +47,12 @@ impl<'a> Tags<'a> {
         })
     }
 
+    /// Returns all tags, in the order of the list.
+    pub(crate) fn all(&self) -> impl Iterator<Item = u32> {
+        let n_entries = self.at(self.list, 2).unwrap_or(0) as usize;
+        (0..n_entries).map_while(move |it| self.at(self.list.checked_add(2 + 12 * it)?, 2))
+    }
+
     /// Returns the first of a tag's integers.
     pub(crate) fn number(&self, tag: u32) -> Option<u32> {
         let n_entries = self.at(self.list, 2)? as usize;

@@ -20,6 +20,7 @@ mod merge;
 mod mix;
 mod mixing;
 mod pipeline;
+mod png;
 mod projection;
 mod range;
 mod rgb;
@@ -32,6 +33,7 @@ mod step;
 mod tiff;
 mod transform;
 mod views;
+mod webp;
 
 pub use cache::Cache;
 pub use canvas::{Canvas, OpError};

@@ -3,11 +3,16 @@
 //! Only the bytes before the pixels are read, so that reading the sizes of a million files takes as long as
 //! opening them.
 
-use std::io::{self, BufRead, Read as _, Seek, SeekFrom};
+use std::io::{self, BufRead, Cursor, Read as _, Seek, SeekFrom};
 
 use image::{ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, metadata::Orientation};
 
-use crate::{DecodeError, exif, tiff};
+use crate::{
+    DecodeError, exif,
+    png::{self, Extent},
+    sniff::{Sniffed, sniff},
+    tiff, webp,
+};
 
 /// The size and orientation in the header of an image.
 pub(crate) struct Size {
@@ -57,8 +62,7 @@ pub fn read_size(mut from: impl BufRead + Seek) -> io::Result<Result<[usize; 2],
             None => Err(DecodeError::Damaged("its header is truncated".to_owned())),
         },
         format => {
-            let opened = open(&mut from, format, Limits::no_limits());
-            match opened.and_then(|mut it| of(&mut it)) {
+            match header(&mut from, format, Limits::no_limits()) {
                 Ok(size) => Ok(size),
                 Err(ImageError::IoError(err)) if err.kind() != io::ErrorKind::UnexpectedEof => {
                     return Err(err);
@@ -84,7 +88,10 @@ pub(crate) fn format_of(bytes: &[u8]) -> Result<ImageFormat, DecodeError> {
     use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
     match image::guess_format(bytes) {
         Ok(format @ (Jpeg | Png | WebP | Gif | Bmp | Tiff)) => Ok(format),
-        _ => Err(DecodeError::NotAnImage),
+        _ => Err(match sniff(bytes) {
+            Sniffed::Foreign(format) => DecodeError::Foreign(format),
+            Sniffed::Image | Sniffed::Other => DecodeError::NotAnImage,
+        }),
     }
 }
 
@@ -109,20 +116,51 @@ pub(crate) fn failed(err: ImageError, format: ImageFormat, bytes: &[u8]) -> Deco
 }
 
 /// Opens a decoder of the `image` library, which reads the header.
-pub(crate) fn open<'a, R: BufRead + Seek + 'a>(
-    from: R,
+pub(crate) fn open<'a>(
+    from: impl BufRead + Seek + 'a,
     format: ImageFormat,
+    extent: Extent,
     limits: Limits,
-) -> Result<impl ImageDecoder + 'a, ImageError> {
-    let mut reader = ImageReader::with_format(from, format);
-    reader.limits(limits);
-    reader.into_decoder()
+) -> Result<Box<dyn ImageDecoder + 'a>, ImageError> {
+    match format {
+        ImageFormat::Png => decoder(Cursor::new(png::essential(from, extent)?), format, limits),
+        _ => decoder(from, format, limits),
+    }
 }
 
-/// Returns the size and orientation that a decoder has read from the header.
-pub(crate) fn of(decoder: &mut impl ImageDecoder) -> Result<Size, ImageError> {
+fn decoder<'a>(
+    from: impl BufRead + Seek + 'a,
+    format: ImageFormat,
+    limits: Limits,
+) -> Result<Box<dyn ImageDecoder + 'a>, ImageError> {
+    let mut reader = ImageReader::with_format(from, format);
+    reader.limits(limits);
+    Ok(Box::new(reader.into_decoder()?))
+}
+
+/// Reads the size and orientation in the header of another format than JPEG.
+pub(crate) fn header(
+    mut from: impl BufRead + Seek,
+    format: ImageFormat,
+    limits: Limits,
+) -> Result<Size, ImageError> {
+    // The decoder would allocate whatever the file states as its length.
+    let of_webp = match format {
+        ImageFormat::WebP => {
+            let start = from.stream_position()?;
+            let exif = webp::exif(&mut from)?;
+            from.seek(SeekFrom::Start(start))?;
+            Some(exif.unwrap_or_default())
+        }
+        _ => None,
+    };
+    let mut decoder = open(from, format, Extent::Header, limits)?;
     let (w, h) = decoder.dimensions();
-    let orientation = match decoder.exif_metadata()? {
+    let exif = match of_webp {
+        Some(exif) => Some(exif),
+        None => decoder.exif_metadata()?,
+    };
+    let orientation = match exif {
         Some(it) => exif::orientation(&it),
         // A TIFF contains it among its own tags.
         None => decoder.orientation()?,
@@ -209,6 +247,15 @@ pub(crate) mod tests {
         read_size(Cursor::new(bytes)).unwrap()
     }
 
+    /// The checksum of PNG chunks.
+    pub(crate) fn crc32(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0, |crc: u32, &byte| {
+            (0..8).fold(crc ^ u32::from(byte), |crc, _| {
+                if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 }
+            })
+        })
+    }
+
     /// Counts the bytes that are read.
     struct Counted<'a> {
         file: Cursor<&'a [u8]>,
@@ -290,6 +337,7 @@ pub(crate) mod tests {
     fn non_images_and_truncated_headers_are_reported() {
         assert_eq!(size(b""), Err(DecodeError::Empty));
         assert_eq!(size(b"hello, I am a text file"), Err(DecodeError::NotAnImage));
+        assert_eq!(size(b"\0\0\0\x1cftypavif\0\0\0\0"), Err(DecodeError::Foreign("AVIF")));
         for format in FORMATS {
             let bytes = encoded(format, 8, 8);
             for n in 0..20 {

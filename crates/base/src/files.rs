@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
 /// Writes a temporary file in the same folder, syncs it to disk, and renames it to `path`.
 ///
 /// A reader of `path` gets the old content or the new content, never a part, even if the process is
@@ -51,8 +53,12 @@ pub fn write_atomic_with<E: From<io::Error>>(
 
 /// Like [`write_atomic`], but a file that is there is never replaced, even if it appears while this one is written.
 ///
-/// The temporary file gets its name by a hard link, which fails if the name is taken. Where there are no links it is
-/// renamed after a last look. A pipe, a device or an open file descriptor is written to.
+/// The temporary file is renamed with `RENAME_NOREPLACE`; where the file system does not have that, such as NFS, it gets
+/// its name by a hard link; where there are no links either, an empty file takes the name first. Each of the three
+/// fails if the name is taken, so of several programs that write the same file one succeeds. Only with the last does a
+/// reader find an empty file for a moment, which stays if the process is killed in that moment.
+///
+/// A pipe, a device or an open file descriptor is written to.
 ///
 /// # Errors
 /// [`AlreadyExists`](io::ErrorKind::AlreadyExists), and any other I/O error.
@@ -61,32 +67,46 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if is_special || descriptor(path).is_some() {
         return write_atomic(path, bytes);
     }
-    write_new_with(path, bytes, |from, to| fs::hard_link(from, to))
+    write_new_by(path, bytes, &[rename_new, link_new, rename_claimed])
 }
 
-fn write_new_with(
-    path: &Path,
-    bytes: &[u8],
-    link: impl FnOnce(&Path, &Path) -> io::Result<()>,
-) -> io::Result<()> {
+/// A way to give a file its name unless the name is taken.
+type Publish = fn(&Path, &Path) -> io::Result<()>;
+
+/// - `ways`: those to try, in this order.
+fn write_new_by(path: &Path, bytes: &[u8], ways: &[Publish]) -> io::Result<()> {
     let (temporary, mut file) = Temporary::create(path)?;
-    let publish = || -> io::Result<()> {
+    let mut publish = || -> io::Result<()> {
         file.write_all(bytes)?;
         file.sync_all()?;
-        match link(&temporary.0, path) {
-            Ok(()) => {
-                fs::remove_file(&temporary.0)?;
-                sync_folder_of(path)
+        let mut failed = io::Error::from(io::ErrorKind::Unsupported);
+        for way in ways {
+            match way(&temporary.0, path) {
+                Ok(()) => return sync_folder_of(path),
+                Err(err) if err.kind() == io::ErrorKind::AlreadyExists => return Err(err),
+                // The file system may not have this way.
+                Err(err) => failed = err,
             }
-            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Err(err),
-            Err(_) if fs::symlink_metadata(path).is_ok() => {
-                Err(io::ErrorKind::AlreadyExists.into())
-            }
-            // The file system has no links.
-            Err(_) => replace(&temporary.0, path),
         }
+        Err(failed)
     };
     publish().inspect_err(|_| drop(fs::remove_file(&temporary.0)))
+}
+
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
+}
+
+fn link_new(from: &Path, to: &Path) -> io::Result<()> {
+    fs::hard_link(from, to)?;
+    // A temporary name that is left is not written to: the file has two.
+    drop(fs::remove_file(from));
+    Ok(())
+}
+
+fn rename_claimed(from: &Path, to: &Path) -> io::Result<()> {
+    File::create_new(to)?;
+    fs::rename(from, to).inspect_err(|_| drop(fs::remove_file(to)))
 }
 
 /// Renames a file, replacing `to`, and syncs the rename to disk.
@@ -259,7 +279,8 @@ mod tests {
     };
 
     use super::{
-        descriptor, remove_leftovers, remove_leftovers_of, write_atomic, write_new, write_new_with,
+        Publish, descriptor, link_new, remove_leftovers, remove_leftovers_of, rename_claimed,
+        rename_new, write_atomic, write_new, write_new_by,
     };
 
     fn names(dir: &Path) -> Vec<String> {
@@ -385,17 +406,42 @@ mod tests {
         write_new(&path, b"one").unwrap();
         assert_eq!(write_new(&path, b"two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path).unwrap(), b"one");
-
-        // Without links: it is renamed, unless another file has appeared.
-        let other = dir.path().join("b.txt");
-        let none = |_: &Path, _: &Path| Err(io::ErrorKind::Unsupported.into());
-        write_new_with(&other, b"one", none).unwrap();
-        let err = write_new_with(&path, b"two", none).unwrap_err();
-        assert_eq!(err.kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(names(dir.path()), ["a.txt", "b.txt"]);
-        assert_eq!(fs::read(&path).unwrap(), b"one");
-        assert_eq!(fs::read(&other).unwrap(), b"one");
         write_new("/dev/null".as_ref(), b"gone").unwrap();
+
+        // Whichever of the ways the file system has.
+        let none: Publish = |_, _| Err(io::ErrorKind::Unsupported.into());
+        for (idx, way) in [rename_new, link_new, rename_claimed].into_iter().enumerate() {
+            let name = format!("{idx}.txt");
+            write_new_by(&dir.path().join(&name), b"one", &[none, way]).unwrap();
+            let err = write_new_by(&path, b"two", &[none, way]).unwrap_err();
+            assert_eq!(err.kind(), io::ErrorKind::AlreadyExists, "{name}");
+            assert_eq!(fs::read(dir.path().join(&name)).unwrap(), b"one");
+        }
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        let other = dir.path().join("b.txt");
+        let err = write_new_by(&other, b"one", &[none]).unwrap_err();
+        assert_eq!(err.kind(), io::ErrorKind::Unsupported);
+        assert_eq!(names(dir.path()), ["0.txt", "1.txt", "2.txt", "a.txt"]);
+    }
+
+    #[test]
+    fn of_several_writers_of_a_new_file_one_succeeds() {
+        for way in [rename_new, link_new, rename_claimed] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("a.txt");
+            let written: Vec<bool> = thread::scope(|scope| {
+                let write = |it: u8| {
+                    let path = &path;
+                    scope.spawn(move || write_new_by(path, &[it; 5000], &[way]).is_ok())
+                };
+                let writers: Vec<_> = (0..8).map(write).collect();
+                writers.into_iter().map(|it| it.join().unwrap()).collect()
+            });
+            let successful: Vec<usize> = (0..8).filter(|it| written[*it]).collect();
+            let [one] = successful[..] else { panic!("{successful:?}") };
+            assert_eq!(fs::read(&path).unwrap(), [one as u8; 5000]);
+            assert_eq!(names(dir.path()), ["a.txt"]);
+        }
     }
 
     #[test]

@@ -114,7 +114,8 @@ pub(crate) enum Command {
         /// repeated.
         #[arg(long, value_name = "PATH=VALUE")]
         set: Vec<String>,
-        /// CSV file to write; `-` for stdout. Nothing is written if an image cannot be predicted.
+        /// CSV file to write; `-` for stdout. Nothing is written if an image cannot be predicted. An earlier
+        /// submission for the same images is replaced, any other file is not.
         #[arg(short, long, value_name = "FILE", default_value = "output.csv")]
         output: PathBuf,
     },
@@ -135,7 +136,7 @@ pub(crate) enum Command {
         /// of `ensemble --sets`.
         #[arg(long, value_name = "LEVEL", value_parser = level)]
         sets: Option<f64>,
-        /// CSV file to write; `-` for stdout.
+        /// CSV file to write; `-` for stdout. A table of this command is replaced, any other file is not.
         #[arg(short, long, value_name = "FILE", default_value = "probabilities.csv")]
         output: PathBuf,
     },
@@ -172,8 +173,8 @@ pub(crate) enum Command {
     /// Write a page on a run, or on several side by side: scores, errors, calibration, groups, labels and data.
     ///
     /// It is one HTML file, which opens without a network. A run is reported on its test set, or on its validation set
-    /// without one; a cross-validation on its out-of-fold predictions. `train` and `kfold` end with it, unless
-    /// `run.report=false`.
+    /// without one; a cross-validation on its out-of-fold predictions, with its scores on the test set beside them.
+    /// `train` and `kfold` end with it, unless `run.report=false`.
     Report {
         /// Runs, cross-validations, or folders of `ensemble`, `soup` or `evaluate`; or `latest`. The others are
         /// compared with the first.
@@ -209,7 +210,7 @@ pub(crate) enum Command {
     Schedule {
         #[command(flatten)]
         experiment: ExperimentArgs,
-        /// PNG to write; `-` for stdout.
+        /// PNG to write; `-` for stdout. One that maskfit has drawn is replaced, any other file is not.
         #[arg(short, long, value_name = "FILE", default_value = "schedule.png")]
         output: PathBuf,
     },
@@ -229,7 +230,7 @@ pub(crate) enum Command {
         /// Number of steps from the first to the last.
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = number)]
         steps: usize,
-        /// PNG of the curve to write; `-` for stdout.
+        /// PNG of the curve to write; `-` for stdout. One that maskfit has drawn is replaced, any other file is not.
         #[arg(short, long, value_name = "FILE", default_value = "lr-find.png")]
         output: PathBuf,
     },
@@ -406,7 +407,7 @@ pub(crate) enum DataCommand {
     Mixed {
         #[command(flatten)]
         experiment: ExperimentArgs,
-        /// PNG to write; `-` for stdout.
+        /// PNG to write; `-` for stdout. One that maskfit has drawn is replaced, any other file is not.
         #[arg(short, long, value_name = "FILE", default_value = "mixed.png")]
         output: PathBuf,
         /// Training step of the batch, from 0.
@@ -420,7 +421,7 @@ pub(crate) enum DataCommand {
 pub(crate) struct ShowArgs {
     #[command(flatten)]
     pub(crate) experiment: ExperimentArgs,
-    /// PNG to write; `-` for stdout.
+    /// PNG to write; `-` for stdout. One that maskfit has drawn is replaced, any other file is not.
     #[arg(short, long, value_name = "FILE", default_value = "show.png")]
     pub(crate) output: PathBuf,
     /// Number of images, spread over the training set [default: 6, or 1 with `--op`].

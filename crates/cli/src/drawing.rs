@@ -11,7 +11,7 @@ mod label;
 mod sheet;
 mod sketch;
 
-pub(crate) use area::{CORRECT, GREY, INCORRECT, INK, png};
+pub(crate) use area::{CORRECT, GREY, INCORRECT, INK, OWN_PNG, png};
 pub(crate) use bars::{Bar, BarGroup, Bars};
 pub(crate) use curves::{Axis, Curves, Mark, Panel, number};
 pub(crate) use histogram::{Cut, Histogram};

@@ -32,6 +32,7 @@ mod args;
 mod commands;
 mod drawing;
 mod epoch_table;
+mod folds;
 mod held_out;
 mod layout;
 mod new_folder;

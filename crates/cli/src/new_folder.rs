@@ -2,14 +2,15 @@
 //! when all of them are there.
 //!
 //! An empty folder that exists keeps its permissions, and may be a mount point or a link, which cannot be renamed
-//! over: the hidden folder is inside it, and its files are moved up, last those that say that it is complete.
+//! over: the hidden folder is inside it, and its files are moved up, last those that say that it is complete. The
+//! `lost+found` of a mounted disk does not count.
 //!
 //! A killed process leaves the hidden folder, `.<name>.<process>.partial`. It held a lock on it, which the system has
 //! released; the next folder that is written beside it, or in its place, removes it.
 
 use std::{
     cell::OnceCell,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -59,7 +60,7 @@ impl NewFolder {
         }
         if is_there {
             remove_leftovers(path);
-            if fs::read_dir(path).with_context(|| path.display().to_string())?.next().is_some() {
+            if !is_empty(path, None).with_context(|| path.display().to_string())? {
                 bail!("{}: already exists: choose a new folder with `-o`", path.display());
             }
         }
@@ -100,17 +101,35 @@ impl NewFolder {
     pub(crate) fn finish(self) -> anyhow::Result<()> {
         let partial = self.begun()?;
         let finished = match self.is_there {
-            true => move_up(partial, &self.path),
+            true => move_up(partial, &self.path, replace),
             false => replace(partial, &self.path),
         };
         finished.with_context(|| self.path.display().to_string())
     }
 }
 
+/// Whether a folder has no files, except those of the system.
+///
+/// - `but`: the name of a file that does not count either.
+fn is_empty(dir: &Path, but: Option<&OsStr>) -> io::Result<bool> {
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        if name != "lost+found" && Some(name.as_os_str()) != but {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Moves the files of a hidden folder into the folder that it is in, all or none.
-fn move_up(partial: &Path, dir: &Path) -> io::Result<()> {
-    let in_dir = fs::read_dir(dir)?.collect::<io::Result<Vec<_>>>()?;
-    if in_dir.iter().any(|it| Some(it.file_name().as_os_str()) != partial.file_name()) {
+///
+/// - `replace`: how a file is moved; it may fail after it has moved it, as where the folder cannot be synced to disk.
+fn move_up(
+    partial: &Path,
+    dir: &Path,
+    replace: impl Fn(&Path, &Path) -> io::Result<()>,
+) -> io::Result<()> {
+    if !is_empty(dir, partial.file_name())? {
         return Err(io::Error::other("the folder is no longer empty: choose another with `-o`"));
     }
     let mut names = Vec::new();
@@ -120,12 +139,13 @@ fn move_up(partial: &Path, dir: &Path) -> io::Result<()> {
     let rank = |name: &OsString| LAST.iter().position(|it| name == it).map_or(0, |it| it + 1);
     names.sort_by_key(rank);
     for (idx, name) in names.iter().enumerate() {
-        let moved = replace(&partial.join(name), &dir.join(name));
-        if moved.is_err() {
-            // They are removed with the hidden folder.
-            names.iter().take(idx).for_each(|it| drop(fs::rename(dir.join(it), partial.join(it))));
+        if let Err(err) = replace(&partial.join(name), &dir.join(name)) {
+            // They are removed with the hidden folder. What is still in it was not moved.
+            for it in names.iter().take(idx + 1).filter(|it| !partial.join(it).exists()) {
+                drop(fs::rename(dir.join(it), partial.join(it)));
+            }
+            return Err(err);
         }
-        moved?;
     }
     Ok(())
 }
@@ -181,12 +201,15 @@ fn is_another_running(process: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use std::{
+        cell::Cell,
         fs::{self, File},
+        io,
         os::unix::fs::{PermissionsExt as _, symlink},
+        path::Path,
         process::{self, Command},
     };
 
-    use super::NewFolder;
+    use super::{NewFolder, move_up};
 
     #[test]
     fn a_folder_appears_whole_or_not_at_all() {
@@ -245,6 +268,38 @@ mod tests {
         let nothing = dir.path().join("nothing");
         symlink(dir.path().join("absent"), &nothing).unwrap();
         assert!(NewFolder::at(&nothing).is_err());
+    }
+
+    #[test]
+    fn a_mount_point_is_filled_with_all_files_or_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        fs::create_dir_all(path.join("lost+found")).unwrap();
+        let folder = NewFolder::at(&path).unwrap();
+        ["a", "b", "c"].iter().for_each(|it| folder.write(it, b"1").unwrap());
+        let names = |dir: &Path| {
+            let names = fs::read_dir(dir).unwrap().map(|it| it.unwrap().file_name());
+            let mut names: Vec<_> = names.map(|it| it.into_string().unwrap()).collect();
+            names.sort();
+            names
+        };
+        // Before and after the second file is moved.
+        for moves in [false, true] {
+            let n = Cell::new(0);
+            let fails = |from: &Path, to: &Path| -> io::Result<()> {
+                n.set(n.get() + 1);
+                if n.get() < 2 || moves {
+                    fs::rename(from, to)?;
+                }
+                if n.get() < 2 { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+            };
+            assert!(move_up(&folder.partial, &path, fails).is_err());
+            assert_eq!(names(&folder.partial), ["a", "b", "c"]);
+            assert_eq!(names(&path).len(), 2);
+        }
+        folder.finish().unwrap();
+        assert_eq!(names(&path), ["a", "b", "c", "lost+found"]);
+        assert!(NewFolder::at(&path).is_err());
     }
 
     #[test]

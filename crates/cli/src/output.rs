@@ -2,7 +2,8 @@
 //!
 //! - Results go to stdout: scores, tables, the paths of what was written, and whatever a command was asked
 //!   for. A result that is a file is written to its path, whole or not at all, or to stdout: `-`, or
-//!   `/dev/stdout`; then everything else goes to stderr.
+//!   `/dev/stdout`; then everything else goes to stderr. It replaces only a file of its kind ([`Own`]), and a file
+//!   of any other kind is an error before any work.
 //! - A result that cannot be written is an error: a full disk, a device. A pipe whose reader ends early, such as
 //!   `head`, is none: it stops a result that is a file, and no other command.
 //! - Progress, notes and status go to stderr, wrapped, and `--quiet` leaves them out.
@@ -11,6 +12,7 @@
 
 use std::{
     fmt,
+    fs::File,
     io::{self, Write},
     path::{Path, PathBuf},
     sync::{
@@ -93,6 +95,33 @@ pub(crate) fn message(level: Verbosity, line: fmt::Arguments<'_>) {
     }
 }
 
+/// The files that a result may replace: those that the same command has written, recognised by their content.
+pub(crate) struct Own<'a> {
+    /// What they are, such as `a report`.
+    pub(crate) what: &'a str,
+    /// Whether a file is one of them.
+    pub(crate) is_own: &'a dyn Fn(File) -> io::Result<bool>,
+}
+
+impl Own<'_> {
+    /// Refuses to replace any other file.
+    fn check(&self, path: &Path) -> anyhow::Result<()> {
+        // A pipe, a device or an open file is written to, not replaced.
+        if !path.is_file() || descriptor(path).is_some() {
+            return Ok(());
+        }
+        let shown = path.display();
+        match File::open(path).and_then(|it| (self.is_own)(it)) {
+            Ok(true) => Ok(()),
+            Ok(false) => bail!("{shown}: already exists, and is not {}: {REMEDY}", self.what),
+            Err(err) => bail!("{shown}: {err}"),
+        }
+    }
+}
+
+/// What to do about a file that is not replaced.
+const REMEDY: &str = "name another file with `-o`, or remove it";
+
 /// Where a result goes.
 #[derive(Debug)]
 pub(crate) enum Output {
@@ -123,36 +152,66 @@ impl Output {
         Ok(Output::Path(path.to_owned()))
     }
 
-    /// Writes the result.
-    pub(crate) fn write(&self, bytes: &[u8]) -> anyhow::Result<()> {
-        self.write_with(|out| Ok(out.write_all(bytes)?))
+    /// Fails early where the result would replace another file than its own.
+    pub(crate) fn check(&self, own: &Own<'_>) -> anyhow::Result<()> {
+        match self {
+            Output::Stdout => Ok(()),
+            Output::Path(path) => own.check(path),
+        }
+    }
+
+    /// Fails early where a file is there, for a result that never replaces one.
+    pub(crate) fn check_new(&self) -> anyhow::Result<()> {
+        match self {
+            Output::Path(path) if path.is_file() && descriptor(path).is_none() => Err(taken(path)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the result, replacing only its own.
+    pub(crate) fn write(&self, own: &Own<'_>, bytes: &[u8]) -> anyhow::Result<()> {
+        self.write_with(own, |out| Ok(out.write_all(bytes)?))
     }
 
     /// Writes the result, and never replaces a file.
     pub(crate) fn write_new(&self, bytes: &[u8]) -> anyhow::Result<()> {
         match self {
-            Output::Stdout => self.write(bytes),
+            Output::Stdout => to_stdout(|out| Ok(out.write_all(bytes)?)),
             Output::Path(path) => new_file(path, bytes),
         }
     }
 
-    /// Writes the result piece by piece with `write`. If that fails, an existing file is not changed.
+    /// Writes the result piece by piece with `write`. If that fails, or another file than its own has appeared
+    /// meanwhile, an existing file is not changed.
     pub(crate) fn write_with(
         &self,
+        own: &Own<'_>,
         write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let written = match self {
-            Output::Stdout => {
-                let mut out = io::stdout();
-                write(&mut out).and_then(|()| Ok(out.flush()?))
+        match self {
+            Output::Stdout => to_stdout(write),
+            Output::Path(path) => {
+                let written = write_atomic_with(path, |file| {
+                    write(file)?;
+                    own.check(path)
+                });
+                at_place(written, self)
             }
-            Output::Path(path) => write_atomic_with(path, |file| write(file)),
-        };
-        // All other errors name their place themselves.
-        match written {
-            Err(err) if err.is::<io::Error>() => Err(err).context(self.to_string()),
-            other => other,
         }
+    }
+}
+
+/// Writes a result to stdout.
+fn to_stdout(write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let mut out = io::stdout();
+    at_place(write(&mut out).and_then(|()| Ok(out.flush()?)), &Output::Stdout)
+}
+
+/// Names the place of an I/O error; all other errors name theirs themselves.
+fn at_place(written: anyhow::Result<()>, place: &Output) -> anyhow::Result<()> {
+    match written {
+        Err(err) if err.is::<io::Error>() => Err(err).context(place.to_string()),
+        other => other,
     }
 }
 
@@ -182,7 +241,7 @@ pub(crate) fn new_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 
 /// The error that a file is there already.
 pub(crate) fn taken(path: &Path) -> anyhow::Error {
-    anyhow!("{}: already exists: name another file with `-o`, or remove it", path.display())
+    anyhow!("{}: already exists: {REMEDY}", path.display())
 }
 
 /// Parses `--output` of a command that writes several files: a folder.

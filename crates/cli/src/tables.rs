@@ -76,10 +76,14 @@ pub(crate) fn report(title: &str, report: &Report, files: &Path) -> String {
     if let Some(mae) = report.mae {
         text += &format!("MAE: {mae:.2}\n");
     }
+    text + &attributes(report)
+}
+
+/// Formats the scores by each attribute.
+pub(crate) fn attributes(report: &Report) -> String {
     // The scores of a single value are those of the set.
-    let attributes = report.attributes.iter().filter(|it| it.values.len() > 1);
-    text.extend(attributes.map(|it| attribute_table(it, report.unit)));
-    text
+    let several = report.attributes.iter().filter(|it| it.values.len() > 1);
+    several.map(|it| attribute_table(it, report.unit)).collect()
 }
 
 /// Formats the scores by an attribute.

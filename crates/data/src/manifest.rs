@@ -121,6 +121,9 @@ pub struct Example {
     pub usage: Use,
     /// The sample weight in training: 1 by default, 0 to not train on it. Validation ignores it.
     pub weight: f32,
+    /// FNV-1a of the bytes of its file, from when the file was verified; `None` before, and for images that the
+    /// program makes.
+    pub hash: Option<u64>,
 }
 
 impl Example {
@@ -257,6 +260,7 @@ mod tests {
             attributes: Vec::new(),
             usage: Use::Pool,
             weight: 1.0,
+            hash: None,
         };
         let examples = vec![example(0), example(2)];
         Manifest::new(task, vec!["a".to_owned()], examples)

@@ -209,6 +209,7 @@ impl Pseudo {
                 attributes: attributes.clone(),
                 usage: Use::Train,
                 weight: (row.weight * self.weight) as f32,
+                hash: None,
             });
         }
     }

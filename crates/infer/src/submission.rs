@@ -10,7 +10,11 @@ mod factors;
 mod probabilities;
 mod sample;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use base::Task;
 use data::{Content, Finding, Findings};
@@ -67,6 +71,8 @@ pub trait Submit {
 pub struct Submission {
     /// The id of each image, in the order of the rows, and its content.
     pub images: Arc<[(String, Content)]>,
+    /// The sample file, or the folder of the images where there is none.
+    pub place: PathBuf,
     /// Remarks for the user.
     pub notes: Vec<String>,
     config: SubmitConfig,
@@ -115,12 +121,28 @@ impl Submission {
         }
         notes.extend(config.get().note(task));
         let (config, task) = (config.clone(), task.clone());
-        Ok(Submission { images: images.into(), notes, config, task, number, header: names, order })
+        let (images, header) = (images.into(), names);
+        Ok(Submission { images, place, notes, config, task, number, header, order })
     }
 
     /// Returns the names of the columns.
     pub fn header(&self) -> &[String] {
         &self.header
+    }
+
+    /// Whether a file is a submission for the same images: it has these columns, and these ids in this order. The
+    /// sample file is one as well.
+    pub fn is_own(&self, file: impl Read) -> bool {
+        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
+        let has_columns =
+            reader.headers().is_ok_and(|it| it.iter().eq(self.header.iter().map(String::as_str)));
+        let Some(id) = self.order.iter().position(Option::is_none) else { return false };
+        let mut ids = self.images.iter().map(|it| it.0.as_str());
+        let is_next = |row: Result<csv::StringRecord, csv::Error>| {
+            row.is_ok_and(|it| it.get(id).is_some_and(|it| ids.next() == Some(it)))
+        };
+        let has_ids = has_columns && reader.records().all(is_next);
+        has_ids && ids.next().is_none()
     }
 
     /// Returns the row of an image.

@@ -10,6 +10,8 @@
 //! Probabilities have at most 9 significant digits ([`base::table::number`]).
 //! [`crate::LabelledWriter`] writes a table that also has the true labels.
 
+use std::io::{self, Read};
+
 use base::{Task, table::number, task::Scope};
 
 use crate::predictor::Prediction;
@@ -29,6 +31,17 @@ impl PredictionTable {
     /// - `has_sets`: whether each prediction has a set.
     pub fn new(task: &Task, has_sets: bool) -> PredictionTable {
         PredictionTable { classes: task.class_names(Scope::Joint), has_sets }
+    }
+
+    /// Whether a file is such a table, of any task, by its first columns.
+    ///
+    /// # Errors
+    /// Any I/O error.
+    pub fn is_own<R: Read>(file: R) -> io::Result<bool> {
+        let begin = COLUMNS.join(",") + ",";
+        let mut head = Vec::new();
+        file.take(begin.len() as u64).read_to_end(&mut head)?;
+        Ok(head == begin.as_bytes())
     }
 
     /// Returns the column names.
@@ -76,6 +89,12 @@ mod tests {
             text(false),
             "image,predicted,class,<30,\"30, or more\"\n\"a, b.jpg\",0,<30,0.333333333,0.666666667\n"
         );
+        let is_own = |text: &str| PredictionTable::is_own(text.as_bytes()).unwrap();
+        assert!(is_own(&text(false)) && is_own(&text(true)));
+        for other in ["", "image,predicted,class", "image,group,truth,predicted,a\n", "id,class\n"]
+        {
+            assert!(!is_own(other), "{other}");
+        }
         assert_eq!(
             text(true),
             "image,predicted,class,set,<30,\"30, or more\"\n\

@@ -11,6 +11,7 @@ mod contents;
 mod gallery;
 mod labels;
 mod page;
+mod test_scores;
 #[cfg(test)]
 mod testing;
 mod verdict;
@@ -21,4 +22,5 @@ pub use contents::*;
 pub use gallery::{Gallery, GalleryPair, Limits};
 pub use labels::label_errors;
 pub use page::{HEAD, PageError, html, is_page};
+pub use test_scores::{TestSums, test_scores};
 pub use verdict::{Basis, Grounds, verdict};

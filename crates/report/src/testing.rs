@@ -17,13 +17,19 @@ pub(crate) fn two_factors() -> (Task, Vec<Image>) {
     (task, vec![(0, 0, 0), (0, 1, 0), (0, 0, 1), (0, 3, 1), (2, 2, 2), (3, 3, 2)])
 }
 
-/// Collects images whose predicted class has a probability of 0.7, and all others 0.1.
+/// Collects images as [`add_all`] does.
 pub(crate) fn collected((task, images): &(Task, Vec<Image>)) -> Collected {
     let mut collector = Collector::new(task);
+    add_all(task, images, &mut |it| collector.add(it));
+    collector.finish()
+}
+
+/// Adds images whose predicted class has a probability of 0.7, and all others 0.1.
+pub(crate) fn add_all(task: &Task, images: &[Image], add: &mut dyn FnMut(&Prediction<'_>)) {
     for &(class, predicted, group) in images {
         let mut probabilities = vec![0.1; task.n_classes()];
         probabilities[predicted] = 0.7;
-        collector.add(&Prediction {
+        add(&Prediction {
             probabilities: &probabilities,
             predicted,
             class,
@@ -32,5 +38,4 @@ pub(crate) fn collected((task, images): &(Task, Vec<Image>)) -> Collected {
             true_number: None,
         });
     }
-    collector.finish()
 }

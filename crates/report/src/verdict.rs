@@ -4,6 +4,7 @@
 //!
 //! - the score: always.
 //! - what it holds for: by how the images were used ([`Basis`]).
+//! - the test set: where a cross-validation has predictions for it.
 //! - a small set: the interval of macro F1 is wider than 0.1.
 //! - the worst factor: of several factors, the one that is wrong in most of the wrong images; of one factor, the most
 //!   frequent confusion, if it has at least a tenth of all errors.
@@ -87,6 +88,7 @@ pub fn verdict(run: &RunReport, of: &Grounds) -> Vec<String> {
     let sentences = [
         score(run, of),
         Some(basis(of).to_owned()),
+        test(run, of),
         small(run, of),
         worst(run, of),
         rarest(run, of),
@@ -147,6 +149,28 @@ fn basis(of: &Grounds) -> &'static str {
              images is not known."
         }
     }
+}
+
+fn test(run: &RunReport, of: &Grounds) -> Option<String> {
+    let test = run.test.as_ref()?;
+    let joint = test.scopes.first()?;
+    let folds = if test.n_folds == 1 { "fold" } else { "folds" };
+    let single = format!("a single model (mean of {} {folds})", test.n_folds);
+    let score =
+        |it: Estimate, models: &str| Some(format!("{:.3}{} for {models}", it.value?, interval(it)));
+    let scores = [
+        score(joint.ensemble.macro_f1, "the models of all folds together"),
+        score(joint.folds.macro_f1, &single),
+    ];
+    let scores: Vec<String> = scores.into_iter().flatten().collect();
+    (!scores.is_empty()).then(|| {
+        format!(
+            "On the test set ({}), macro F1 is {}. The test score is the one that counts: no model was trained or \
+             selected on these images.",
+            of.unit.images_of(test.n_images, test.n_groups),
+            scores.join(", and ")
+        )
+    })
 }
 
 fn small(run: &RunReport, of: &Grounds) -> Option<String> {

@@ -10,6 +10,11 @@ use axum::{
 };
 use serde_json::json;
 
+/// The status of a request whose client has gone before it was complete: nginx's, for logs and metrics.
+pub(crate) fn aborted() -> StatusCode {
+    StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
+}
+
 /// Why a request failed.
 #[derive(Debug)]
 pub(crate) struct ApiError {

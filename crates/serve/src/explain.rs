@@ -1,8 +1,10 @@
 //! `POST /explain`: the parts of an image that a prediction depends on, as a PNG.
 //!
 //! The query has the options of `maskfit explain`: `factor`, `target`, `method`, `stage` and `member`; and `layer`:
-//! `overlay` (the image with the map over it), `map` or `image`. The body is that of `/predict`, with one image. The thread of the model explains between two batches. Occlusion would keep it
-//! from predicting for about a hundred forward passes, and is refused.
+//! `overlay` (the image with the map over it), `map` or `image`. The body is that of `/predict`, with one image.
+//!
+//! The thread of the model explains between two batches. Occlusion would keep it from predicting for about a hundred
+//! forward passes, and is refused.
 
 use std::{io::Cursor, sync::Arc};
 
@@ -24,7 +26,7 @@ use tokio::{
 
 use crate::{
     batching::Worker,
-    body::{self, Unread},
+    body::{self, Held, Unread},
     error::ApiError,
     explainers::{Ask, Layer, Question},
     images::{Upload, images},
@@ -62,8 +64,9 @@ pub(crate) async fn explain(
     let factor = asked.factor.filter(|it| !it.is_empty());
     let question = Question { member, factor, target, method, stage, layer };
     check_room(model)?;
-    let held = body::read(&unread, &shared.limits, &shared.memory).await?;
-    let uploads = images(&headers, held.bytes.clone(), shared.limits.max_images).await?;
+    let Held { bytes, memory: _memory } =
+        body::read(&unread, &shared.limits, &shared.memory).await?;
+    let uploads = images(&headers, bytes, shared.limits.max_images).await?;
     let Ok([upload]) = <[Upload; 1]>::try_from(uploads) else {
         return Err(ApiError::bad("one image is explained at a time: send one"));
     };
@@ -107,12 +110,12 @@ async fn explained(
         let n = by.about.pipelines.len();
         return Err(failed(&ExplainError::NoMember { member: question.member, n }));
     };
-    let decoder = Arc::clone(&shared.decoders).acquire_owned().await;
+    let turn = shared.decoders.line().turn().await;
     let prepared = spawn_blocking(move || {
         // The pipeline of a member is deterministic.
         let rng = &mut Seed(0).stream("explain");
         let prepared = pipeline.apply(&upload.bytes, rng, None);
-        drop(decoder);
+        drop(turn);
         prepared
     });
     let image = prepared.await.map_err(bug)?.map_err(|err| ApiError::bad(err.to_string()))?;

@@ -81,7 +81,8 @@ pub(crate) fn check_number(n: usize, max_images: usize) -> Result<(), ApiError> 
     if n <= max_images {
         return Ok(());
     }
-    let message = format!("a request may have {max_images} images (`--max-images`): send several");
+    let message =
+        format!("a request may have {max_images} images (`--max-images`): send several requests");
     Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message))
 }
 
@@ -90,10 +91,14 @@ async fn of_form(kind: &str, body: Bytes, max_images: usize) -> Result<Vec<Uploa
     let boundary = multer::parse_boundary(kind).map_err(damaged)?;
     let mut form = Multipart::new(BodyDataStream::new(Full::new(body)), boundary);
     let mut all = Vec::new();
-    while let Some(field) = form.next_field().await.map_err(damaged)? {
+    while let Some(mut field) = form.next_field().await.map_err(damaged)? {
         check_number(all.len() + 1, max_images)?;
         let name = field.file_name().or(field.name()).unwrap_or("image").to_owned();
-        let bytes = field.bytes().await.map_err(damaged)?;
+        // The whole form is there, so that a part is one piece: it is not copied.
+        let mut bytes = field.chunk().await.map_err(damaged)?.unwrap_or_default();
+        while let Some(more) = field.chunk().await.map_err(damaged)? {
+            bytes = [bytes, more].concat().into();
+        }
         all.push(Upload { name, bytes });
     }
     Ok(all)

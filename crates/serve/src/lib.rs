@@ -43,25 +43,29 @@
 //! ```
 //!
 //! Every error, of any route, is `{"error": "..."}`: 400 (the request is wrong), 401 (no token, or a wrong one;
-//! with `WWW-Authenticate: Bearer`), 404, 405, 408 (the body came too slowly), 413 (too large, or too many images),
-//! 415 (another content type), 429 (the queue is full; with `Retry-After`), 503 (too slow, out of memory for
-//! bodies, or stopping). Every response has the header `x-request-id`. What is not HTTP, or has too large a header,
-//! gets a bare 400 or 431.
+//! with `WWW-Authenticate: Bearer`), 404, 405, 408 (the body came too slowly), 413 (too large, too many images, or
+//! too many pixels of all together), 415 (another content type), 429 (the queue is full; with `Retry-After`), 503
+//! (too slow, out of memory for bodies, or stopping). Every response has the header `x-request-id`, but for those to
+//! what is not a request of HTTP/1.1: 400, or 414 and 431 for too long a path and too large a header. Requests whose
+//! client has gone count as 499 in logs and metrics.
 //!
 //! A token is sent as `Authorization: Bearer TOKEN`. Only the page and `/v2/health/*` need none.
 //!
 //! | file | what |
 //! | --- | --- |
 //! | `options.rs`, `token.rs` | what is served to whom, and the limits |
-//! | `server.rs` | connections, graceful stop |
+//! | `server.rs`, `refusals.rs` | connections, graceful stop; JSON for what is not a request |
+//! | `signals.rs`, `logs.rs` | the signals that a server heeds, and what it logs |
 //! | `routes.rs`, `observe.rs` | the routes, and what all have in common: request ids, logs, metrics, the token |
 //! | `body.rs`, `images.rs` | from a request to the bytes of its images |
+//! | `decoding.rs` | whose image is decoded next |
 //! | `batching.rs`, `explainers.rs` | the thread of a model: batches of decoded images, and heat maps |
 //! | `models.rs`, `reload.rs` | the models by name, and their replacement when their files are |
 //! | `predict.rs`, `predicted.rs`, `response.rs`, `explain.rs`, `v2.rs`, `info.rs` | the routes above |
 
 mod batching;
 mod body;
+mod decoding;
 mod error;
 mod explain;
 mod explainers;
@@ -75,18 +79,21 @@ mod options;
 mod page;
 mod predict;
 mod predicted;
+mod refusals;
 mod reload;
 mod response;
 mod routes;
 mod server;
 mod server_error;
+mod signals;
 mod state;
 mod token;
 mod v2;
 
 pub use logs::{LogFormat, Logs, log_to_stderr};
 pub use options::{Batching, Limits, Options, Source};
-pub use server::{Server, Stopper, serve};
+pub use server::{Control, Server, serve};
 pub use server_error::ServeError;
+pub use signals::{Signal, on_signals};
 pub use token::Token;
 pub use tracing::Level;

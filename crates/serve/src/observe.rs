@@ -1,4 +1,4 @@
-//! What all routes have in common: the token, request ids, logs and metrics.
+//! What all routes have in common: the host, the token, request ids, logs and metrics.
 
 use std::{
     collections::hash_map::RandomState,
@@ -13,12 +13,20 @@ use std::{
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue, StatusCode, header::CONNECTION},
+    http::{
+        HeaderName, HeaderValue, Method, StatusCode, Version,
+        header::{CONNECTION, HOST},
+    },
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 
-use crate::{error::ApiError, page, predict::Counted, state::Shared};
+use crate::{
+    error::{ApiError, aborted},
+    page,
+    predict::Counted,
+    state::Shared,
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -33,6 +41,18 @@ static N_REQUESTS: AtomicU64 = AtomicU64::new(0);
 /// The address of the client; an extension of the request.
 #[derive(Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// Refuses requests that do not name one host, as RFC 9112 (3.2) demands of a server; in HTTP/1.0 they need none.
+pub(crate) async fn demand_host(request: Request, next: Next) -> Response {
+    let n = request.headers().get_all(HOST).iter().count();
+    let message = match n {
+        1 => return next.run(request).await,
+        0 if request.version() < Version::HTTP_11 => return next.run(request).await,
+        0 => "the request has no `Host`",
+        _ => "the request has several `Host` headers: send one",
+    };
+    ApiError::bad(message).into_response()
+}
 
 /// Refuses requests without the token, except for the page and the health of the server.
 pub(crate) async fn authorise(
@@ -51,28 +71,65 @@ pub(crate) async fn authorise(
     }
 }
 
+/// A request that has no response yet. Where that never comes, because its client is gone, it is counted as aborted.
+struct Pending {
+    shared: Arc<Shared>,
+    begun: Instant,
+    id: HeaderValue,
+    peer: String,
+    method: Method,
+    path: String,
+    route: Option<String>,
+    has_ended: bool,
+}
+
+impl Pending {
+    /// Logs it and counts it.
+    fn end(&mut self, status: StatusCode, images: usize) {
+        self.has_ended = true;
+        let Pending { shared, begun, id, peer, method, path, route, .. } = self;
+        let (status, took) = (status.as_u16(), begun.elapsed());
+        shared.metrics.responded(route.as_deref().unwrap_or("none"), status, took);
+        let (ms, id, path) = (took.as_secs_f64() * 1e3, id.to_str().unwrap_or_default(), &**path);
+        let peer = &**peer;
+        // Probes and scrapes would hide the rest.
+        let is_probe = |it: &String| it.starts_with("/v2/health/") || it == "/metrics";
+        match route.as_ref().is_some_and(is_probe) {
+            true => tracing::debug!(id, peer, %method, path, status, images, ms, "request"),
+            false => tracing::info!(id, peer, %method, path, status, images, ms, "request"),
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.end(aborted(), 0);
+        }
+    }
+}
+
 /// Gives a request an id, logs it and counts it.
 pub(crate) async fn observe(
     State(shared): State<Arc<Shared>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let begun = Instant::now();
     let id = id_of(&request);
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let extensions = request.extensions();
-    let peer = extensions.get().map(|Peer(it)| it.to_string()).unwrap_or_default();
-    let route = extensions.get().map(|it: &MatchedPath| it.as_str().to_owned());
+    let mut pending = Pending {
+        shared: Arc::clone(&shared),
+        begun: Instant::now(),
+        id: id.clone(),
+        peer: extensions.get().map(|Peer(it)| it.to_string()).unwrap_or_default(),
+        method: request.method().clone(),
+        path: request.uri().path().to_owned(),
+        route: extensions.get().map(|it: &MatchedPath| it.as_str().to_owned()),
+        has_ended: false,
+    };
     let mut response = next.run(request).await;
-    let (status, took) = (response.status().as_u16(), begun.elapsed());
-    shared.metrics.responded(route.as_deref().unwrap_or("none"), status, took);
     let images = response.extensions().get().map_or(0, |Counted(n)| *n);
-    let (ms, id_text) = (took.as_secs_f64() * 1e3, id.to_str().unwrap_or_default());
-    // Probes and scrapes would hide the rest.
-    match route.is_some_and(|it| it.starts_with("/v2/health/") || it == "/metrics") {
-        true => tracing::debug!(id = id_text, peer, %method, path, status, images, ms, "request"),
-        false => tracing::info!(id = id_text, peer, %method, path, status, images, ms, "request"),
-    }
+    pending.end(response.status(), images);
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
     if shared.is_stopping() {

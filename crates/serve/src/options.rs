@@ -13,8 +13,9 @@ use crate::token::Token;
 /// The settings of a server.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The address to listen on; port 0 means any free one.
-    pub listen: SocketAddr,
+    /// The addresses to listen on: the first that is free, such as of those that a name stands for. Port 0 means any
+    /// free port.
+    pub listen: Vec<SocketAddr>,
     /// The models; the first is the default. Each needs a name of its own.
     pub models: Vec<Source>,
     /// The token that clients need, if they need one.
@@ -96,7 +97,7 @@ impl Options {
     /// Returns the settings with their defaults: on port 8080 of the loopback address, without a token.
     pub fn new(models: Vec<Source>) -> Options {
         Options {
-            listen: (Ipv4Addr::LOCALHOST, 8080).into(),
+            listen: vec![(Ipv4Addr::LOCALHOST, 8080).into()],
             models,
             token: None,
             is_public: false,
@@ -113,7 +114,8 @@ impl Options {
             (self.batching, self.limits);
         let mut names = HashSet::new();
         let twice = self.models.iter().find(|it| !names.insert(it.name.as_str()));
-        let is_open = !self.listen.ip().is_loopback() && !self.is_public && self.token.is_none();
+        let is_guarded = self.is_public || self.token.is_some();
+        let open = self.listen.iter().find(|it| !is_guarded && !it.ip().is_loopback());
         if self.models.is_empty() {
             return Some("no bundle is named".to_owned());
         }
@@ -125,11 +127,13 @@ impl Options {
         if let Some(problem) = self.models.iter().find_map(Source::problem) {
             return Some(problem);
         }
-        if is_open {
+        if self.listen.is_empty() {
+            return Some("there is no address to listen on: name one with `--listen`".to_owned());
+        }
+        if let Some(address) = open {
             return Some(format!(
-                "{}: other machines can reach this address: require a token (`--token-file FILE`, or the variable \
-                 MASKFIT_TOKEN), or serve everyone with `--public`",
-                self.listen
+                "{address}: other machines can reach this address: require a token (`--token-file FILE`, or the \
+                 variable MASKFIT_TOKEN), or serve everyone with `--public`"
             ));
         }
         if max_images > queue {
@@ -139,7 +143,10 @@ impl Options {
             ));
         }
         (max_body > max_memory).then(|| {
-            format!("a body may have {max_body} bytes, but all together {max_memory}: allow more for all")
+            format!(
+                "a body may have {max_body} bytes (`--max-body`), but all bodies together {max_memory}: allow more \
+                 for all, or less for one"
+            )
         })
     }
 }
@@ -172,11 +179,16 @@ mod tests {
     fn only_loopback_is_served_without_a_token_unless_asked_for() {
         let mut all = options(&["a", "b-1.0_c"]);
         for address in ["127.0.0.1:0", "127.9.9.9:1", "[::1]:8080"] {
-            all.listen = address.parse().unwrap();
+            all.listen = vec![address.parse().unwrap()];
             assert_eq!(all.problem(), None, "{address}");
         }
+        // A name may stand for several.
+        all.listen = ["127.0.0.1:1", "10.0.0.1:1"].map(|it| it.parse().unwrap()).to_vec();
+        assert!(all.problem().unwrap().starts_with("10.0.0.1:1: "));
+        all.listen.clear();
+        assert!(all.problem().unwrap().contains("--listen"));
         for address in ["0.0.0.0:8080", "192.168.0.1:80", "[::]:8080"] {
-            all.listen = address.parse().unwrap();
+            all.listen = vec![address.parse().unwrap()];
             let problem = all.problem().unwrap();
             assert!(problem.starts_with(address) && problem.contains("--public"), "{problem}");
             let token = Some(Token::new("0123456789abcdef").unwrap());

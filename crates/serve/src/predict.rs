@@ -1,13 +1,15 @@
 //! `POST /predict`, and how every route predicts: accepted into the queue, decoded, predicted in a batch.
 //!
-//! All images of a request enter the queue or none does. An image that cannot be decoded fails alone.
+//! All images of a request enter the queue or none does, and requests take turns at decoding (`decoding.rs`). An image
+//! that cannot be decoded fails alone.
 
 use std::{
+    io::Cursor,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use augment::{DecodeError, PipelineError, View, apply_views, is_complete};
+use augment::{DecodeError, PipelineError, View, apply_views, is_complete, read_size};
 use axum::{
     Extension, Json,
     extract::{Query, State, rejection::QueryRejection},
@@ -27,7 +29,8 @@ use tokio::{
 
 use crate::{
     batching::{Job, Worker},
-    body::{self, Unread},
+    body::{self, Held, Unread},
+    decoding::Line,
     error::ApiError,
     images::{Upload, images},
     models::Model,
@@ -44,6 +47,9 @@ pub(crate) struct Asked {
     sets: Option<f64>,
 }
 
+/// How many times the pixels of the largest allowed image those of a request may be together.
+const MOST_PIXELS: u64 = 16;
+
 /// The number of images of a request; an extension of its response, for the log.
 #[derive(Clone, Copy)]
 pub(crate) struct Counted(pub(crate) usize);
@@ -58,8 +64,9 @@ pub(crate) async fn predict(
     let Query(asked) = asked.map_err(|err| ApiError::bad(err.body_text()))?;
     let model = shared.model(asked.model.as_deref())?;
     check_room(model)?;
-    let held = body::read(&unread, &shared.limits, &shared.memory).await?;
-    let uploads = images(&headers, held.bytes.clone(), shared.limits.max_images).await?;
+    let Held { bytes, memory: _memory } =
+        body::read(&unread, &shared.limits, &shared.memory).await?;
+    let uploads = images(&headers, bytes, shared.limits.max_images).await?;
     let predicted = predict_all(&shared, model, uploads, asked.sets).await?;
     let n_images = predicted.images.len();
     let failure = predicted.images.iter().find_map(|it| it.1.as_ref().err());
@@ -90,8 +97,8 @@ pub(crate) fn full() -> ApiError {
 /// - `level`: the probability with which sets hold the true class, if they are asked for.
 ///
 /// # Errors
-/// 400 if the model has no sets, 429 if the queue has no place for all images, 503 if they were not predicted in
-/// time.
+/// 400 if the model has no sets, 413 if the images have too many pixels together, 429 if the queue has no place for
+/// all of them, 503 if they were not predicted in time.
 pub(crate) async fn predict_all(
     shared: &Arc<Shared>,
     model: &Model,
@@ -100,14 +107,16 @@ pub(crate) async fn predict_all(
 ) -> Result<Predicted, ApiError> {
     let by = model.worker();
     check_level(&by, level)?;
+    check_pixels(&uploads, by.about.max_pixels).await?;
+    let line = Arc::new(shared.decoders.line());
     let mut places = model.queue().enter(uploads.len()).ok_or_else(full)?;
     // Dropping it ends its tasks: what a request that was not predicted in time does.
     let mut tasks = JoinSet::new();
     let mut images = Vec::with_capacity(uploads.len());
     for (idx, Upload { name, bytes }) in uploads.into_iter().enumerate() {
         let place = places.split(1).ok_or_else(full)?;
-        let (shared, by, named) = (Arc::clone(shared), Arc::clone(&by), name.clone());
-        let one = async move { (idx, predict_one(&shared, by, named, bytes, level, place).await) };
+        let (line, by, named) = (Arc::clone(&line), Arc::clone(&by), name.clone());
+        let one = async move { (idx, predict_one(&line, by, named, bytes, level, place).await) };
         tasks.spawn(one);
         let failed = "this is a bug in maskfit, please report it with the image".to_owned();
         images.push((name, Err(Failure::Server(failed))));
@@ -149,23 +158,52 @@ fn check_level(by: &Worker, level: Option<f64>) -> Result<(), ApiError> {
     }
 }
 
+/// Fails if the images of a request that may be decoded have too many pixels together.
+///
+/// - `max_pixels`: the largest number of pixels of an image.
+async fn check_pixels(uploads: &[Upload], max_pixels: u64) -> Result<(), ApiError> {
+    if uploads.len() as u64 <= MOST_PIXELS {
+        return Ok(());
+    }
+    let all: Vec<Bytes> = uploads.iter().map(|it| it.bytes.clone()).collect();
+    let pixels = |bytes: &Bytes| match read_size(Cursor::new(bytes)) {
+        Ok(Ok([height, width])) => (height as u64).saturating_mul(width as u64),
+        // It fails alone.
+        _ => 0,
+    };
+    let sum =
+        move || all.iter().map(pixels).filter(|&it| it <= max_pixels).fold(0, u64::saturating_add);
+    // After a panic, which was printed, each image is decoded alone.
+    let (sum, most) =
+        (spawn_blocking(sum).await.unwrap_or(0), max_pixels.saturating_mul(MOST_PIXELS));
+    if sum <= most {
+        return Ok(());
+    }
+    let message = format!(
+        "the images have {sum} pixels together, and may have {most}: {MOST_PIXELS} times as many as one image \
+         (`--max-pixels`): send several requests"
+    );
+    Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message))
+}
+
 /// Predicts an image.
 ///
+/// - `line`: that of its request.
 /// - `place`: its place in the queue.
 async fn predict_one(
-    shared: &Shared,
+    line: &Line,
     by: Arc<Worker>,
     name: String,
     bytes: Bytes,
     level: Option<f64>,
     place: OwnedSemaphorePermit,
 ) -> Result<Prediction, Failure> {
-    let decoder = Arc::clone(&shared.decoders).acquire_owned().await;
+    let turn = line.turn().await;
     let worker = Arc::clone(&by);
     let loaded = spawn_blocking(move || {
         let loaded = load(&worker.about.views, &bytes);
         // Held until here, even if the request is given up meanwhile.
-        drop(decoder);
+        drop(turn);
         loaded
     });
     let views = match loaded.await {
@@ -179,7 +217,9 @@ async fn predict_one(
     by.submit(Job { name, views, level, since: Instant::now(), reply, place });
     match result.await {
         Ok(result) => result.map_err(Failure::Server),
-        Err(_) => Err(Failure::Server("the thread of the model has ended".to_owned())),
+        Err(_) => Err(Failure::Server(
+            "the model has ended: restart the server, and please report it".to_owned(),
+        )),
     }
 }
 

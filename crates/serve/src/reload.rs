@@ -3,14 +3,14 @@
 //! A bundle's description is written last, and has the checksums of its weights. The new model is opened, and has
 //! predicted an image, before it takes the place of the old one, which predicts what it has accepted and then ends.
 //! One that cannot be opened leaves the old one where it is; since its files may still be arriving, it is tried again,
-//! less and less often.
+//! less and less often, or when the server is asked to look (SIGHUP).
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::task::spawn_blocking;
+use tokio::{sync::Notify, task::spawn_blocking};
 
 use crate::{
     batching::{Worker, version},
@@ -31,11 +31,19 @@ struct Failed {
     next: Instant,
 }
 
-/// Looks at the models every `poll`, without end.
-pub(crate) async fn reload(shared: Arc<Shared>, poll: Duration) {
+/// Looks at the models every `poll`, and when it is asked to, without end.
+pub(crate) async fn reload(shared: Arc<Shared>, poll: Duration, asked: Arc<Notify>) {
     let mut failed: Vec<Option<Failed>> = shared.models().iter().map(|_| None).collect();
     loop {
-        tokio::time::sleep(poll).await;
+        let is_asked = tokio::select! {
+            () = tokio::time::sleep(poll) => false,
+            () = asked.notified() => true,
+        };
+        if is_asked {
+            tracing::info!("looking at the bundles, as asked");
+            // Those that could not be opened are tried at once.
+            failed.iter_mut().flatten().for_each(|it| it.next = Instant::now());
+        }
         for (model, failed) in shared.models().iter().zip(&mut failed) {
             look(&shared, model, failed, poll).await;
         }

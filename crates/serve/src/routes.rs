@@ -16,7 +16,7 @@ use crate::{
     error::ApiError,
     explain::explain,
     info,
-    observe::{authorise, observe},
+    observe::{authorise, demand_host, observe},
     page,
     predict::predict,
     state::Shared,
@@ -45,6 +45,7 @@ pub(crate) fn routes(shared: Arc<Shared>) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(from_fn_with_state(Arc::clone(&shared), authorise))
+        .layer(from_fn(demand_host))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(linger))
         .layer(from_fn_with_state(Arc::clone(&shared), observe))

@@ -23,7 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::TcpStream,
     runtime::{Builder, Runtime},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
     time::sleep,
 };
@@ -31,8 +31,8 @@ use tokio_io_timeout::TimeoutStream;
 use tower_service::Service as _;
 
 use crate::{
-    models::Model, observe::Peer, options::Options, reload::reload, routes::routes,
-    server_error::ServeError, state::Shared,
+    logs::log_start, models::Model, observe::Peer, options::Options, refusals::Refusals,
+    reload::reload, routes::routes, server_error::ServeError, state::Shared,
 };
 
 /// The longest header of a request; hyper replies 431 to a longer one.
@@ -45,18 +45,26 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
-    stop: Stopper,
+    control: Control,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Stops a server from anywhere, such as a signal handler.
+/// Controls a server from anywhere, such as a signal handler.
 #[derive(Clone)]
-pub struct Stopper(Arc<watch::Sender<bool>>);
+pub struct Control {
+    stop: Arc<watch::Sender<bool>>,
+    reload: Arc<Notify>,
+}
 
-impl Stopper {
+impl Control {
     /// Makes the server stop: it accepts no more connections, replies to what it has accepted, and ends.
     pub fn stop(&self) {
-        self.0.send_replace(true);
+        self.stop.send_replace(true);
+    }
+
+    /// Makes the server look at its bundles now.
+    pub fn reload(&self) {
+        self.reload.notify_one();
     }
 }
 
@@ -67,8 +75,9 @@ impl Stopper {
 /// # Errors
 /// As [`Server::start`].
 pub fn serve(options: Options, started: impl FnOnce(&Server)) -> Result<(), ServeError> {
-    let server = Server::start(options)?;
+    let server = Server::start(options.clone())?;
     started(&server);
+    log_start(server.address, &options, server.shared.models());
     server.wait();
     Ok(())
 }
@@ -82,21 +91,24 @@ impl Server {
         if let Some(problem) = options.problem() {
             return Err(ServeError::Options(problem));
         }
-        let address = options.listen;
-        let at = |source| ServeError::Listen { address, source };
+        let at = |source| {
+            let addresses = options.listen.iter().map(SocketAddr::to_string).collect::<Vec<_>>();
+            ServeError::Listen { addresses: addresses.join(", "), source }
+        };
         // Before the models, which take seconds.
-        let listener = TcpListener::bind(address).map_err(at)?;
+        let listener = TcpListener::bind(&options.listen[..]).map_err(at)?;
         listener.set_nonblocking(true).map_err(at)?;
         let address = listener.local_addr().map_err(at)?;
         let shared = Arc::new(Shared::open(&options)?);
         let runtime = Builder::new_multi_thread().thread_name("http").enable_all().build();
         let runtime = runtime.map_err(ServeError::Threads)?;
         let (stop, stopped) = watch::channel(false);
-        let of_thread = Arc::clone(&shared);
-        let run = move || run(runtime, listener, of_thread, &options, stopped);
+        let control = Control { stop: Arc::new(stop), reload: Arc::default() };
+        let (of_thread, asked) = (Arc::clone(&shared), Arc::clone(&control.reload));
+        let run = move || run(runtime, listener, of_thread, &options, stopped, asked);
         let thread = thread::Builder::new().name("server".to_owned()).spawn(run);
         let thread = Some(thread.map_err(ServeError::Threads)?);
-        Ok(Server { address, shared, stop: Stopper(Arc::new(stop)), thread })
+        Ok(Server { address, shared, control, thread })
     }
 
     /// The address that it listens on.
@@ -114,9 +126,9 @@ impl Server {
         self.shared.models().iter().map(of_model).collect()
     }
 
-    /// Returns what stops it.
-    pub fn stopper(&self) -> Stopper {
-        self.stop.clone()
+    /// Returns what controls it.
+    pub fn control(&self) -> Control {
+        self.control.clone()
     }
 
     /// Waits until it has stopped.
@@ -139,7 +151,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop.stop();
+        self.control.stop();
         self.join();
     }
 }
@@ -151,10 +163,11 @@ fn run(
     shared: Arc<Shared>,
     options: &Options,
     stopped: watch::Receiver<bool>,
+    asked: Arc<Notify>,
 ) {
     let served = runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let reloading = tokio::spawn(reload(Arc::clone(&shared), options.poll));
+        let reloading = tokio::spawn(reload(Arc::clone(&shared), options.poll, asked));
         accept(listener, &shared, options, stopped).await;
         reloading.abort();
         io::Result::Ok(())
@@ -220,6 +233,7 @@ async fn accept(
     }
     // Only now: a client whose connection ends with its response would connect again.
     shared.stop();
+    while connections.try_join_next().is_some() {}
     tracing::info!(connections = connections.len(), "stopping: what was accepted is finished");
     while connections.join_next().await.is_some() {}
 }
@@ -249,13 +263,15 @@ impl Connection {
             let mut router = router.clone();
             async move { router.call(request).await as Result<Response, Infallible> }
         });
+        let metrics = Arc::clone(&self.shared.metrics);
+        let stream = Refusals::new(Box::pin(stream), self.peer, metrics);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limit)
             .max_buf_size(MAX_HEADER)
             // A client that has sent its request and closed its side still gets the response.
             .half_close(true)
-            .serve_connection(TokioIo::new(Box::pin(stream)), service);
+            .serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         let linger = async {
             // An error means that the server is gone.

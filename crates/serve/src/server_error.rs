@@ -1,6 +1,6 @@
 //! Why a server cannot start.
 
-use std::{io, net::SocketAddr};
+use std::io;
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -17,10 +17,10 @@ pub enum ServeError {
         reason: String,
     },
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}: choose another address with `--listen`")]
+    #[error("cannot listen on {addresses}: {source}: choose another address with `--listen`")]
     Listen {
-        /// The address.
-        address: SocketAddr,
+        /// The address, or those that were tried.
+        addresses: String,
         /// The reason.
         source: io::Error,
     },

@@ -5,10 +5,9 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use tokio::sync::Semaphore;
-
 use crate::{
     body::Memory,
+    decoding::Decoders,
     error::ApiError,
     metrics::Metrics,
     models::Model,
@@ -24,8 +23,7 @@ pub(crate) struct Shared {
     pub(crate) token: Option<Token>,
     pub(crate) limits: Limits,
     pub(crate) memory: Memory,
-    /// A permit for each image that may be decoded at once.
-    pub(crate) decoders: Arc<Semaphore>,
+    pub(crate) decoders: Decoders,
     pub(crate) metrics: Arc<Metrics>,
     is_stopping: AtomicBool,
 }
@@ -43,7 +41,7 @@ impl Shared {
             token: options.token.clone(),
             limits: options.limits,
             memory: Memory::new(options.limits.max_memory),
-            decoders: Arc::new(Semaphore::new(options.batching.num_workers.max(1))),
+            decoders: Decoders::new(options.batching.num_workers),
             metrics,
             is_stopping: AtomicBool::new(false),
         })

@@ -3,7 +3,11 @@
 //! It comes from a file or a variable, never from the command line, which every user of the machine can read. It is
 //! compared in constant time, so that the time of a response does not show how many of its characters are right.
 
-use std::{fmt, fs, path::Path};
+use std::{
+    fmt, fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use axum::http::{HeaderMap, header::AUTHORIZATION};
 use subtle::ConstantTimeEq as _;
@@ -13,7 +17,11 @@ const SHORTEST: usize = 16;
 
 /// A token; its text is never printed.
 #[derive(Clone)]
-pub struct Token(String);
+pub struct Token {
+    text: String,
+    /// The file that it was read from, if every user of the machine can read it too.
+    open_file: Option<PathBuf>,
+}
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,7 +47,7 @@ impl Token {
                 "the token must consist of visible ASCII characters, on one line, without spaces";
             return Err(what.to_owned());
         }
-        Ok(Token(text.to_owned()))
+        Ok(Token { text: text.to_owned(), open_file: None })
     }
 
     /// Reads a token from a file.
@@ -49,14 +57,25 @@ impl Token {
     pub fn read(path: &Path) -> Result<Token, String> {
         let at = |err: String| format!("{}: {err}", path.display());
         let text = fs::read_to_string(path).map_err(|err| at(err.to_string()))?;
-        Token::new(&text).map_err(at)
+        let token = Token::new(&text).map_err(at)?;
+        Ok(Token { open_file: is_open(path).then(|| path.to_owned()), ..token })
+    }
+
+    /// The file that it was read from, if every user of the machine can read it too.
+    pub(crate) fn open_file(&self) -> Option<&Path> {
+        self.open_file.as_deref()
     }
 
     /// Whether a request has this token.
     pub(crate) fn is_in(&self, headers: &HeaderMap) -> bool {
         let sent = headers.get(AUTHORIZATION).map(|it| it.as_bytes()).and_then(bearer);
-        sent.is_some_and(|it| it.ct_eq(self.0.as_bytes()).into())
+        sent.is_some_and(|it| it.ct_eq(self.text.as_bytes()).into())
     }
+}
+
+/// Returns whether every user of the machine can read a file.
+fn is_open(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|it| it.permissions().mode() & 0o004 != 0)
 }
 
 /// Returns what follows the scheme, whose case does not matter.
@@ -108,5 +127,17 @@ mod tests {
         assert!(Token::read(&path).unwrap_err().starts_with(&path.display().to_string()));
         std::fs::write(&path, "0123456789abcdef\n").unwrap();
         Token::read(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_everyone_can_read_is_noticed() {
+        use std::{fs, os::unix::fs::PermissionsExt as _};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        fs::write(&path, "0123456789abcdef\n").unwrap();
+        for (mode, is_open) in [(0o600, false), (0o640, false), (0o644, true)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(Token::read(&path).unwrap().open_file().is_some(), is_open, "{mode:o}");
+        }
     }
 }

@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     batching::{About, Worker},
-    body::{self, Unread},
+    body::{self, Held, Unread},
     error::ApiError,
     images::{Upload, base64, check_number, json},
     models::Model,
@@ -146,8 +146,10 @@ pub(crate) async fn infer(
 ) -> Result<Response, ApiError> {
     let (model, _) = find(&shared, &named)?;
     check_room(model)?;
-    let held = body::read(&unread, &shared.limits, &shared.memory).await?;
-    let Request { id, parameters, inputs, outputs: wanted } = json(&held.bytes)?;
+    let Held { bytes, memory: _memory } =
+        body::read(&unread, &shared.limits, &shared.memory).await?;
+    let Request { id, parameters, inputs, outputs: wanted } = json(&bytes)?;
+    drop(bytes);
     let uploads = uploads(inputs, shared.limits.max_images)?;
     let n_images = uploads.len();
     let predicted = predict_all(&shared, model, uploads, parameters.sets).await?;

@@ -57,6 +57,8 @@ pub struct Plan {
     pub attribute_values: Vec<Vec<u32>>,
     /// The permitted use of each image.
     pub usages: Vec<Use>,
+    /// The hash of each image's file, where it is known.
+    pub hashes: Vec<Option<u64>>,
     /// The sample weight of each image in training; above 0 for all training images.
     pub weights: Vec<f32>,
     /// The training set and the validation set.
@@ -165,6 +167,7 @@ impl Plan {
             attributes: manifest.attributes.clone(),
             attribute_values: examples.clone().map(|it| it.attributes.clone()).collect(),
             usages: examples.clone().map(|it| it.usage).collect(),
+            hashes: examples.clone().map(|it| it.hash).collect(),
             weights: examples.map(|it| it.weight).collect(),
             sides,
             test: test.map(|(idx, _)| idx).collect(),

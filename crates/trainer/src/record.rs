@@ -1,11 +1,14 @@
 //! The data of a run, as a table: every image with its labels and its side, the set that it is in.
 //!
 //! ```text
-//! image,group,class,label,<numeric factors>,weight,use,side
-//! 000012_female_Drawn_58/normal.jpg,000012_female_Drawn_58,16,not worn female 30-59,58,1,pool,train
+//! image,group,class,label,<numeric factors>,hash,weight,use,side
+//! 000012_female_Drawn_58/normal.jpg,000012_female_Drawn_58,16,not worn female 30-59,58,0f3c...,1,pool,train
 //! ```
 //!
 //! A numeric factor, such as `age`, has a column of its numbers, empty where they are unknown.
+//! `hash` is that of the file's bytes (FNV-1a, 64 bits), which the verification of the data has computed: no file is
+//! read for it. It tells whether a file is another one, not that nobody has forged it. Tables of earlier versions do
+//! not have it, and images that the program makes have none.
 //! `use` is set by the source and the reviews (`pool`, `train` or `test`; `pseudo` and the first digits of the
 //! file's SHA-256 for pseudo-labelled images), `side` by the split: `train`,
 //! `valid`, `test` or `left out`; in a cross-validation also `fold 0` and so on, `fold 0; fold 7` if repeated.
@@ -43,13 +46,18 @@ pub(crate) struct Row<'a> {
     pub(crate) label: &'a str,
     /// The number of each numeric factor, where it is known.
     pub(crate) numbers: Vec<Option<f64>>,
+    /// Of the file, in hexadecimal digits; empty where it is unknown.
+    hash: Cow<'a, str>,
     weight: f32,
     usage: &'a str,
     pub(crate) side: &'a str,
 }
 
 /// The columns before and after those of the numeric factors.
-const COLUMNS: [&[&str]; 2] = [&["image", "group", "class", "label"], &["weight", "use", "side"]];
+const COLUMNS: [&[&str]; 2] =
+    [&["image", "group", "class", "label"], &["hash", "weight", "use", "side"]];
+/// The last columns of earlier versions.
+const EARLIER: &[&str] = &["weight", "use", "side"];
 
 impl<'a> Row<'a> {
     fn fields(self) -> Vec<Cow<'a, str>> {
@@ -57,7 +65,7 @@ impl<'a> Row<'a> {
         let begin = [self.image.into(), self.group.into(), self.class.to_string().into()];
         let begin = begin.into_iter().chain([self.label.into()]);
         let weight = table::number(f64::from(self.weight)).into();
-        let end = [weight, self.usage.into(), self.side.into()];
+        let end = [self.hash, weight, self.usage.into(), self.side.into()];
         begin.chain(self.numbers.into_iter().map(number)).chain(end).collect()
     }
 
@@ -66,11 +74,15 @@ impl<'a> Row<'a> {
         self.usage.starts_with(PSEUDO)
     }
 
-    fn read(record: &'a records::Record) -> Option<Row<'a>> {
+    /// - `n_factors`: the number of numeric factors.
+    fn read(record: &'a records::Record, n_factors: usize) -> Option<Row<'a>> {
         let fields: Vec<&str> = record.fields.iter().collect();
-        let [image, group, class, label, numbers @ .., weight, usage, side] = fields.as_slice()
-        else {
-            return None;
+        let [image, group, class, label, rest @ ..] = fields.as_slice() else { return None };
+        let (numbers, end) = rest.split_at_checked(n_factors)?;
+        let (hash, weight, usage, side) = match *end {
+            [hash, weight, usage, side] => (hash, weight, usage, side),
+            [weight, usage, side] => ("", weight, usage, side),
+            _ => return None,
         };
         let number = |it: &&str| match it.is_empty() {
             true => Some(None),
@@ -82,6 +94,7 @@ impl<'a> Row<'a> {
             class: class.parse().ok()?,
             label,
             numbers: numbers.iter().map(number).collect::<Option<_>>()?,
+            hash: hash.into(),
             weight: weight.parse().ok()?,
             usage,
             side,
@@ -97,7 +110,9 @@ fn read(text: &str) -> Result<(Vec<String>, Vec<records::Record>), String> {
     let table = Records::exact(text);
     let header = table.header();
     let fields: Vec<&str> = header.fields.iter().collect();
-    let factors = fields.strip_prefix(COLUMNS[0]).and_then(|it| it.strip_suffix(COLUMNS[1]));
+    let after = fields.strip_prefix(COLUMNS[0]);
+    let factors =
+        after.and_then(|it| it.strip_suffix(COLUMNS[1]).or_else(|| it.strip_suffix(EARLIER)));
     match factors {
         Some(it) => Ok((it.iter().map(|&it| it.to_owned()).collect(), table.rows().collect())),
         None => Err(format!("the header is `{}`", table::line(&header.fields))),
@@ -131,6 +146,7 @@ impl Record {
             class: plan.classes[idx],
             label: &labels[plan.classes[idx]],
             numbers: numbers(&plan.task, &plan.numbers[idx]),
+            hash: digits(plan.hashes[idx]),
             weight: plan.weights[idx],
             usage: usages.name(idx, plan.usages[idx]),
             side,
@@ -163,6 +179,7 @@ impl Record {
             class: it.class,
             label: &labels[it.class],
             numbers: numbers(&manifest.task, &it.numbers),
+            hash: digits(it.hash),
             weight: it.weight,
             usage: usages.name(idx, it.usage),
             side,
@@ -185,8 +202,10 @@ impl Record {
     /// # Errors
     /// The table was not written by this program.
     pub(crate) fn each_row(&self, each: &mut dyn FnMut(Row<'_>)) -> Result<(), String> {
-        for line in &read(&self.text)?.1 {
-            each(Row::read(line).ok_or_else(|| format!("line {}: invalid row", line.line))?);
+        let (factors, lines) = read(&self.text)?;
+        for line in &lines {
+            let row = Row::read(line, factors.len());
+            each(row.ok_or_else(|| format!("line {}: invalid row", line.line))?);
         }
         Ok(())
     }
@@ -266,6 +285,11 @@ pub(crate) fn numbers(task: &Task, numbers: &[f64]) -> Vec<Option<f64>> {
     task.numeric().map(known).collect()
 }
 
+/// Formats the hash of a file; empty for none.
+fn digits(hash: Option<u64>) -> Cow<'static, str> {
+    hash.map_or(Cow::Borrowed(""), |it| format!("{it:016x}").into())
+}
+
 fn labels(task: &Task) -> Vec<String> {
     task.class_names(Scope::Joint)
 }
@@ -294,7 +318,7 @@ impl Changes {
             let [before, after] = [factors, factors_after].map(|it| it.join(", "));
             return Err(format!("its numeric factors are `{before}`, those of the data `{after}`"));
         }
-        let row = |it| Row::read(it).ok_or_else(|| invalid(it));
+        let row = |it| Row::read(it, factors_after.len()).ok_or_else(|| invalid(it));
         let known: HashMap<&str, Row<'_>> =
             lines.iter().map(|it| row(it).map(|it| (it.image, it))).collect::<Result<_, _>>()?;
         let mut left: BTreeSet<&str> = known.keys().copied().collect();
@@ -329,6 +353,12 @@ impl Changes {
                     }
                 }
             }
+            // Earlier versions have no hashes.
+            let is_other_file =
+                !was.hash.is_empty() && !now.hash.is_empty() && was.hash != now.hash;
+            if is_other_file {
+                note("whose file has changed", &was.hash, &now.hash);
+            }
             if was.weight != now.weight {
                 note("reweighted", &was.weight, &now.weight);
             }
@@ -346,7 +376,8 @@ impl Changes {
                 }
             }
             let is_relabelled = has_other_label || has_other_numbers;
-            let is_other = is_relabelled || was.group != now.group || was.side != now.side;
+            let is_other =
+                is_relabelled || is_other_file || was.group != now.group || was.side != now.side;
             changes.changes_validation |=
                 is_other && (is_validated(was.side) || is_validated(now.side));
         }
@@ -407,6 +438,24 @@ mod tests {
             ]
         );
         assert!(!it.has_moved && !it.changes_validation);
+    }
+
+    #[test]
+    fn another_content_of_a_file_is_a_change() {
+        const HEADER: &str = "image,group,class,label,age,hash,weight,use,side\n";
+        let row = |hash: &str, side: &str| {
+            Record::from(format!("{HEADER}a1,a,0,old,61,{hash},1,pool,{side}\n"))
+        };
+        let changes = |a: &Record, b: &Record| Changes::between(a, b, Unit::Person).unwrap();
+        let it = changes(&row("00ff", "train"), &row("00fe", "train"));
+        assert_eq!(it.lines, ["1 image whose file has changed: `a1` (00ff -> 00fe)"]);
+        assert!(!it.changes_validation);
+        assert!(changes(&row("00ff", "valid"), &row("00fe", "valid")).changes_validation);
+        // Unknown, as in tables of earlier versions.
+        let earlier = record("a1,a,0,old,61,1,pool,train\n");
+        for before in [earlier, row("", "train"), row("00fe", "train")] {
+            assert_eq!(changes(&before, &row("00fe", "train")), Changes::default());
+        }
     }
 
     #[test]

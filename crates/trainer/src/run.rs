@@ -3,7 +3,7 @@
 //! ```text
 //! config.toml     the resolved settings: training with this file repeats the run
 //! split.csv       which group is on which side
-//! data.csv        every image with its labels, its weight and its side
+//! data.csv        every image with its labels, a hash of its file, its weight and its side
 //! steps.csv       loss and learning rate of every step
 //! epochs.csv      scores of every evaluation
 //! timing.csv      times and speeds, kept apart because they are not reproducible

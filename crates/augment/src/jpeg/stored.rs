@@ -29,6 +29,10 @@ pub(super) struct Stored {
 
 const NONE: u32 = u32::MAX;
 
+/// The most scans: a scan of a few bytes visits all blocks, and files of ten thousands of them are made to keep a
+/// decoder busy. Encoders write about ten; the fuzzers of libjpeg-turbo have the same limit.
+const MOST_SCANS: usize = 500;
+
 /// The coefficients that libjpeg estimates while bits are missing: the first in the order of the file.
 const SMOOTHED: usize = 10;
 
@@ -49,7 +53,7 @@ pub(super) fn read(header: &Header<'_>) -> Result<Vec<Stored>, DecodeError> {
         .collect();
     let mut segments = header.segments.clone();
     let mut segment = header.scan;
-    loop {
+    for _ in 0..MOST_SCANS {
         let scan = Scan::read(header, segment)?;
         for it in &scan.parts {
             let plane = &mut planes[it.component];
@@ -77,6 +81,7 @@ pub(super) fn read(header: &Header<'_>) -> Result<Vec<Stored>, DecodeError> {
             }
         };
     }
+    Err(damaged(&format!("it has more than {MOST_SCANS} scans")))
 }
 
 /// The coding of the blocks of a scan.

@@ -156,3 +156,20 @@ fn every_quality_approximates_the_other_decoder() {
         }
     }
 }
+
+#[test]
+fn a_file_of_very_many_scans_is_refused() {
+    let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/images");
+    let bytes = fs::read(images.join("progressive_thumbnail.jpg")).unwrap();
+    let find = |from: usize, is_it: &dyn Fn(&[u8]) -> bool| {
+        from + bytes[from..].windows(2).position(is_it).unwrap()
+    };
+    // Its first scan, with the DC coefficients: again and again it is the same image.
+    let start = find(find(0, &|it| it == [0xff, 0xc2]), &|it| it == [0xff, 0xda]);
+    let end = find(start + 2, &|it| it[0] == 0xff && !matches!(it[1], 0 | 0xd0..=0xd7));
+    let with = |n: usize| [&bytes[..end], &bytes[start..end].repeat(n), &bytes[end..]].concat();
+    let want = crate::decode(&bytes, 10_000).unwrap();
+    assert!(crate::decode(&with(10), 10_000).unwrap() == want);
+    let refused = crate::decode(&with(500), 10_000).err().unwrap();
+    assert_eq!(refused, DecodeError::Damaged("it has more than 500 scans".to_owned()));
+}

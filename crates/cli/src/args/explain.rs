@@ -17,7 +17,8 @@ pub(crate) struct ExplainArgs {
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub(crate) images: Vec<PathBuf>,
     /// Explain images of the run's own test or validation set instead: half of them wrong, half right, the most
-    /// certain first.
+    /// certain first. The validation set of a cross-validation is all of its images, each explained by the fold that
+    /// was not trained on it.
     #[arg(long, value_enum, value_name = "SIDE", conflicts_with = "images")]
     pub(crate) side: Option<LabelledSide>,
     /// Number of images of `--side`.
@@ -36,9 +37,11 @@ pub(crate) struct ExplainArgs {
     /// Stage whose feature map is weighted, such as `stage3` [default: the last]. Occlusion has none.
     #[arg(long, value_name = "NAME")]
     pub(crate) stage: Option<String>,
-    /// Number of the model in a cross-validation or ensemble, from 0.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) member: usize,
+    /// Number of the model in an ensemble, or of the fold in a cross-validation, from 0; with `--side valid` only the
+    /// images that the fold held out are explained [default: 0, or with `--side valid` the fold that held the image
+    /// out].
+    #[arg(long, value_name = "N")]
+    pub(crate) member: Option<usize>,
     /// Folder of areas, as `data synthetic-people --areas` writes: compare the maps with them. The area of an image
     /// is the PNG of the same name, white on black, in the same subfolder; images without one are left out.
     #[arg(long, value_name = "DIR", requires = "images")]

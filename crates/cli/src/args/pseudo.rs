@@ -32,7 +32,7 @@ pub(crate) struct PseudoArgs {
     /// Override a setting of that data, such as where it is: `data.source.root=DIR`. May be repeated.
     #[arg(long, value_name = "PATH=VALUE")]
     pub(crate) set: Vec<String>,
-    /// CSV file to write; `-` for stdout.
+    /// CSV file to write; `-` for stdout. A table of this command is replaced, any other file is not.
     #[arg(short, long, value_name = "FILE", default_value = "pseudo.csv")]
     pub(crate) output: PathBuf,
 }

@@ -1,8 +1,15 @@
 //! The arguments of `maskfit serve`.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{SocketAddr, ToSocketAddrs as _},
+    path::PathBuf,
+};
 
 use super::values::number;
+
+/// The addresses that a name stands for, at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Addresses(pub(crate) Vec<SocketAddr>);
 
 /// The models, the address, and the limits.
 #[derive(Clone, Debug, clap::Args)]
@@ -11,9 +18,10 @@ pub(crate) struct ServeArgs {
     /// folder's]. The first is the default of requests.
     #[arg(required = true, value_name = "BUNDLE")]
     pub(crate) bundles: Vec<PathBuf>,
-    /// Address to listen on. One that other machines can reach needs a token or `--public`; port 0 means any.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    pub(crate) listen: SocketAddr,
+    /// Address to listen on, or a name and a port. One that other machines can reach needs a token or `--public`;
+    /// port 0 means any.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = addresses)]
+    pub(crate) listen: Addresses,
     /// Serve everyone who reaches the address, without a token.
     #[arg(long)]
     pub(crate) public: bool,
@@ -48,4 +56,35 @@ pub(crate) struct ServeArgs {
     /// Maximum number of connections; more wait until one is closed.
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = number)]
     pub(crate) max_connections: usize,
+}
+
+/// Parses an address, or a name with a port.
+fn addresses(text: &str) -> Result<Addresses, String> {
+    let wrong = |why: String| {
+        format!(
+            "{why}: expected an address and a port, such as `127.0.0.1:8080` or `localhost:8080`"
+        )
+    };
+    let found: Vec<SocketAddr> =
+        text.to_socket_addrs().map_err(|it| wrong(it.to_string()))?.collect();
+    match found.is_empty() {
+        true => Err(wrong("the name has no address".to_owned())),
+        false => Ok(Addresses(found)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::addresses;
+
+    #[test]
+    fn a_name_stands_for_its_addresses() {
+        let found = addresses("127.0.0.1:80").unwrap().0;
+        assert_eq!(found, ["127.0.0.1:80".parse().unwrap()]);
+        let found = addresses("localhost:80").unwrap().0;
+        assert!(found.iter().all(|it| it.ip().is_loopback() && it.port() == 80), "{found:?}");
+        for wrong in ["8080", "localhost", "127.0.0.1", "127.0.0.1:99999", ""] {
+            assert!(addresses(wrong).unwrap_err().contains("`localhost:8080`"), "{wrong}");
+        }
+    }
 }

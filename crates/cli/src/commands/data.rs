@@ -20,7 +20,7 @@ use trainer::{Callback as _, Experiment, Plan, load_epoch};
 use crate::{
     End,
     args::{DataCommand, ExperimentArgs},
-    drawing::{Cell, Sheet, png, thumbnail},
+    drawing::{Cell, OWN_PNG, Sheet, png, thumbnail},
     output::Output,
     preparation::{manifest, settled, use_threads},
     terminal::Terminal,
@@ -75,6 +75,7 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
         DataCommand::Show(args) => return show::show(&args, &terminal),
         DataCommand::Mixed { experiment: args, output, step } => {
             let output = Output::at(&output)?;
+            output.check(&OWN_PNG)?;
             let experiment = settled(&args, &terminal)?;
             use_threads(experiment.threads)?;
             let manifest = manifest(&experiment, &terminal)?;
@@ -100,7 +101,7 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
             let cells = batch.samples.iter().zip(images).enumerate().map(cell).collect();
             let title = format!("input of the network in step {step}");
             let sheet = Sheet { title, cells, columns: Sheet::COLUMNS, together: 1 }.draw();
-            output.write(&png(&sheet))?;
+            output.write(&OWN_PNG, &png(&sheet))?;
             say!("step {step}, in row-major order: {output}");
         }
     }

@@ -4,6 +4,7 @@
 //! scored as fitted and nested. What is fitted on all of them is the bundle; the nested predictions are its
 //! `oof.csv`, or its `test.csv` if it is fitted on a test set.
 
+mod attributes;
 mod fits;
 #[cfg(test)]
 mod fixture;
@@ -22,6 +23,7 @@ use ensemble::{
 use trainer::Callback as _;
 
 use self::{
+    attributes::Attributes,
     fits::Fits,
     recipe::{Fitted, Part, Recipe, Stage},
     save::{Made, save},
@@ -36,6 +38,7 @@ use crate::{
     new_folder::NewFolder,
     phrases::argument,
     preparation::use_threads,
+    tables,
     terminal::Terminal,
 };
 
@@ -132,12 +135,21 @@ pub(crate) fn ensemble(args: &EnsembleArgs) -> anyhow::Result<End> {
         notes: notes(&columns, &recipe),
     };
     let made = Made { fitted: fits.fitted.clone(), conformal, weights };
-    save(&output, &columns, &made, nested.predictions(recipe.last()), &summary)?;
+    let attributes = Attributes::of(&columns, &args.set, &terminal).unwrap_or_else(|err| {
+        status!("note: there are no scores by attribute: {err:#}");
+        Attributes::default()
+    });
+    let last = nested.predictions(recipe.last());
+    let scored = save(&output, &columns, &attributes, &made, last, &summary)?;
     let dir = output.path().to_owned();
     output.finish()?;
     let of_test = if args.fit_on == FitOn::Test { " of the test set" } else { "" };
     say!("{}{of_test}", unit.images_of(columns.images.len(), columns.group_names.len()));
     summary.print();
+    let by_attribute = tables::attributes(&scored);
+    if !by_attribute.is_empty() {
+        say!("{}", by_attribute.trim_end());
+    }
     say!("\nbundle: {}", dir.display());
     status!("next: maskfit predict {} --images DIR -o FILE", argument(&dir));
     Ok(End::Done)

@@ -3,16 +3,19 @@
 mod areas;
 mod inputs;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use anyhow::{Context as _, bail};
 use base::table;
+use data::Findings;
 use explain::{ColourMap, Explainer, Explanation, Target};
 use image::{Rgb, RgbImage, imageops};
 use infer::Bundle;
-use trainer::Callback as _;
+use trainer::{Callback as _, kfold::is_kfold};
 
 use self::{
     areas::{Areas, Shares},
-    inputs::{Input, inputs},
+    inputs::{Input, inputs, is_out_of_fold},
 };
 use super::predict;
 use crate::{
@@ -21,6 +24,7 @@ use crate::{
     drawing::{Cell, Sheet, png, thumbnail},
     new_folder::NewFolder,
     preparation::in_short,
+    runs,
     style::headed,
     terminal::Terminal,
     wrap::columns,
@@ -41,6 +45,8 @@ const NAME: usize = 40;
 struct Row {
     image: String,
     file: String,
+    /// The number of the model.
+    fold: usize,
     truth: Option<String>,
     target: String,
     probability: f64,
@@ -56,14 +62,16 @@ pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<End> {
     let output = NewFolder::at(&args.output)?;
     let models = ModelArgs { runs: vec![args.run.clone()], batch_size: 1, num_workers: 1 };
     let bundle = predict::open(&models, true)?;
-    let explainer = Explainer::new(&bundle, args.member)
-        .with_context(|| format!("--member {}: {}", args.member, args.run.display()))?;
+    let member = args.member.unwrap_or(0);
+    let explainer = Explainer::new(&bundle, member)
+        .with_context(|| format!("--member {member}: {}", args.run.display()))?;
     let target = Target::parse(explainer.task(), args.factor.as_deref(), args.target.as_deref())?;
     let stage = args.stage.as_deref();
     if stage.is_some() && !args.method.needs_stage() {
         bail!("--stage: occlusion has no stage: leave it out, or choose another `--method`");
     }
     explainer.check_stage(stage).context("--stage")?;
+    let dir = runs::find(&args.run)?;
     let terminal = Terminal::new();
     let areas = args.areas.as_deref().map(|it| Areas::at(it, &explainer)).transpose()?;
     let mut images = inputs(args, &terminal)?;
@@ -76,23 +84,26 @@ pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<End> {
             (_, without) => status!("note: {without} of {n} images have no area, and are left out"),
         }
     }
-    check(&bundle, args.member, &images, &terminal)?;
-    if bundle.members.len() > 1 {
+    check(&bundle, &images, &terminal)?;
+    let explainers = Explainers::of(&bundle, &explainer, member, &images)?;
+    let (n, is_kfold) = (bundle.members.len(), is_kfold(&dir));
+    if is_out_of_fold(args, &dir) {
         status!(
-            "note: model {} of {} is explained: `--member` chooses another",
-            args.member,
-            bundle.members.len()
+            "note: each image is explained by the fold that was not trained on it: `--member` chooses one of the {n}"
         );
+    } else if n > 1 {
+        let what = if is_kfold { "fold" } else { "model" };
+        status!("note: {what} {member} of {n} is explained: `--member` chooses another");
     }
     terminal.heed_interrupts();
-    let made = make(args, &explainer, &target, &images, areas.as_ref(), &output, &terminal);
+    let made = make(args, &explainers, &target, &images, areas.as_ref(), &output, &terminal);
     terminal.clear();
     if made.is_err() && terminal.should_stop() {
         complain!("stopped: no file was written");
         return Ok(End::Stopped);
     }
     let rows = made?;
-    output.write("explain.csv", csv(&rows, areas.is_some()).as_bytes())?;
+    output.write("explain.csv", csv(&rows, is_kfold, areas.is_some()).as_bytes())?;
     let dir = output.path().to_owned();
     output.finish()?;
     say!("{}", headed(&listed(&rows)));
@@ -106,18 +117,48 @@ pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<End> {
     Ok(End::Done)
 }
 
-/// Refuses images that cannot be read: all are named.
-fn check(
-    bundle: &Bundle,
-    member: usize,
-    images: &[Input],
-    terminal: &Terminal,
-) -> anyhow::Result<()> {
-    // Only the member that explains, without its views.
-    let member = bundle.members[member].clone();
-    let alone = Bundle::new(member.task.clone(), vec![member]).without_views();
-    let named: Vec<_> = images.iter().map(|it| (it.name.clone(), it.content.clone())).collect();
-    let unfit = predict::unfit(&alone, std::path::Path::new("."), &named, terminal);
+/// The models that explain.
+struct Explainers<'a> {
+    /// That of most images.
+    usual: &'a Explainer,
+    /// The others, by their numbers.
+    others: BTreeMap<usize, Explainer>,
+}
+
+impl Explainers<'_> {
+    /// - `usual`: of the model `member`.
+    fn of<'a>(
+        bundle: &Bundle,
+        usual: &'a Explainer,
+        member: usize,
+        images: &[Input],
+    ) -> anyhow::Result<Explainers<'a>> {
+        let members: BTreeSet<usize> = images.iter().map(|it| it.member).collect();
+        let others = members.into_iter().filter(|it| *it != member);
+        let others = others.map(|it| Ok((it, Explainer::new(bundle, it)?)));
+        Ok(Explainers { usual, others: others.collect::<anyhow::Result<_>>()? })
+    }
+
+    /// Returns the model of this number.
+    fn get(&self, member: usize) -> &Explainer {
+        self.others.get(&member).unwrap_or(self.usual)
+    }
+}
+
+/// Refuses images that the models which explain them cannot read: all are named.
+fn check(bundle: &Bundle, images: &[Input], terminal: &Terminal) -> anyhow::Result<()> {
+    let mut unfit = Findings::default();
+    for (idx, member) in bundle.members.iter().enumerate() {
+        // Without its views.
+        let alone = Bundle::new(member.task.clone(), vec![member.clone()]).without_views();
+        let own = images.iter().filter(|it| it.member == idx);
+        let named: Vec<_> = own.map(|it| (it.name.clone(), it.content.clone())).collect();
+        if !named.is_empty() {
+            let found = predict::unfit(&alone, std::path::Path::new("."), &named, terminal);
+            unfit.0.extend(found.0);
+        }
+    }
+    unfit.0.sort();
     match unfit.0.is_empty() {
         true => Ok(()),
         false => bail!("{}\nnothing is written", in_short(&unfit)),
@@ -127,7 +168,7 @@ fn check(
 /// Explains the images, and writes a PNG of each and the contact sheet.
 fn make(
     args: &ExplainArgs,
-    explainer: &Explainer,
+    explainers: &Explainers<'_>,
     target: &Target,
     images: &[Input],
     areas: Option<&Areas<'_>>,
@@ -141,7 +182,8 @@ fn make(
             bail!("stopped");
         }
         let bytes = input.content.bytes().with_context(|| input.name.clone())?;
-        let it = explainer
+        let it = explainers
+            .get(input.member)
             .explain(&bytes, target, args.method, args.stage.as_deref())
             .with_context(|| input.name.clone())?;
         let shares = match &mut compared {
@@ -160,6 +202,7 @@ fn make(
         rows.push(Row {
             image: input.name.clone(),
             file,
+            fold: input.member,
             truth: input.truth.clone(),
             target: it.name.clone(),
             probability: it.probability,
@@ -170,7 +213,7 @@ fn make(
     }
     let stage = match args.method.needs_stage() {
         true => {
-            let last = explainer.stages().last().map_or("", String::as_str);
+            let last = explainers.usual.stages().last().map_or("", String::as_str);
             format!(" of {}", args.stage.as_deref().unwrap_or(last))
         }
         false => String::new(),
@@ -202,9 +245,12 @@ fn short_name(name: &str) -> String {
     stem.chars().map(|it| if is_safe(it) { it } else { '_' }).take(NAME).collect()
 }
 
-fn csv(rows: &[Row], with_areas: bool) -> String {
+fn csv(rows: &[Row], with_folds: bool, with_areas: bool) -> String {
     let has_truth = rows.iter().any(|it| it.truth.is_some());
     let mut header = vec!["image", "file"];
+    if with_folds {
+        header.push("fold");
+    }
     if has_truth {
         header.push("truth");
     }
@@ -215,6 +261,9 @@ fn csv(rows: &[Row], with_areas: bool) -> String {
     let number = |it: Option<f64>| it.map(table::number).unwrap_or_default();
     let fields = |row: &Row| {
         let mut fields = vec![row.image.clone(), row.file.clone()];
+        if with_folds {
+            fields.push(row.fold.to_string());
+        }
         if has_truth {
             fields.push(row.truth.clone().unwrap_or_default());
         }

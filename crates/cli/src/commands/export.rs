@@ -10,7 +10,7 @@ use infer::Bundle;
 use crate::{
     End,
     args::{ExportArgs, Format},
-    output::{Output, taken},
+    output::Output,
     preparation::use_threads,
     runs,
     wrap::{WIDTH, in_columns},
@@ -20,9 +20,7 @@ pub(crate) fn export(args: &ExportArgs) -> anyhow::Result<End> {
     check(args)?;
     let path = args.path();
     let output = Output::at(&path)?;
-    if matches!(output, Output::Path(_)) && path.is_file() {
-        return Err(taken(&path));
-    }
+    output.check_new()?;
     use_threads(0)?;
     runs::note_unfinished(&args.runs)?;
     let mut bundle = runs::open_bundles(&args.runs, args.join.join_factors, &Device::Cpu)?;

@@ -4,7 +4,7 @@ use std::{collections::HashMap, fs, path::Path};
 
 use anyhow::{Context as _, bail};
 use augment::decode;
-use base::{files::write_atomic, task::Unit};
+use base::task::Unit;
 use data::{Example, Review, Reviewed};
 use infer::LabelledPredictions;
 use metrics::{LabelIssue, LabelScore, argmax, label_issues};
@@ -12,7 +12,7 @@ use metrics::{LabelIssue, LabelScore, argmax, label_issues};
 use crate::{
     End,
     drawing::{CORRECT, Cell, GREY, INCORRECT, INK, Sheet, png, thumbnail},
-    output::folder,
+    output::{folder, new_file},
     preparation::manifest,
     runs,
     style::headed,
@@ -33,6 +33,9 @@ pub(crate) fn labels(
     let (csv_path, sheet_path) = (output.join("labels.csv"), output.join("sheet.png"));
     if csv_path.exists() {
         bail!("{}: already exists, perhaps reviewed: choose a new folder", csv_path.display());
+    }
+    if sheet_path.exists() {
+        bail!("{}: already exists: choose a new folder", sheet_path.display());
     }
     let terminal = Terminal::new();
     let table = runs::labelled_table(named, false)?;
@@ -76,11 +79,10 @@ pub(crate) fn labels(
     let title = format!("{n_shown} of {} likely label errors", errors.len());
     let sheet = Sheet { title, cells, columns: Sheet::COLUMNS, together: 1 }.draw();
     fs::create_dir_all(output).with_context(|| output.display().to_string())?;
-    for (path, bytes) in
-        [(&sheet_path, png(&sheet).as_slice()), (&csv_path, review.to_csv().as_bytes())]
-    {
-        write_atomic(path, bytes).with_context(|| path.display().to_string())?;
-    }
+    new_file(&sheet_path, &png(&sheet))?;
+    // The table says that the folder is complete.
+    new_file(&csv_path, review.to_csv().as_bytes())
+        .inspect_err(|_| drop(fs::remove_file(&sheet_path)))?;
 
     print_summary(&labelled, &issues);
     // Of images that are their own groups, the group's name is the image's.

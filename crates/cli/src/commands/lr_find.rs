@@ -9,7 +9,7 @@ use trainer::{Curve, Plan, Range, Run, Suggestion};
 use crate::{
     End,
     args::ExperimentArgs,
-    drawing::{Axis, Curves, Mark, Panel, number, png},
+    drawing::{Axis, Curves, Mark, OWN_PNG, Panel, number, png},
     output::Output,
     preparation::{check_settings, manifest, use_threads},
     pretrained, runs,
@@ -26,6 +26,7 @@ pub(crate) fn lr_find(
         bail!("--to: the last rate must be above the first, {:e}, not {:e}", range.from, range.to);
     }
     let output = Output::at(output)?;
+    output.check(&OWN_PNG)?;
     let terminal = Terminal::new();
     let (mut experiment, run) = match named {
         None => (runs::experiment(args)?.0, None),
@@ -64,7 +65,7 @@ pub(crate) fn lr_find(
     for (idx, it) in suggestions.iter().enumerate() {
         say!("{}  {:<10}  {:>7}  {}", idx + 1, it.name, number(it.rate), it.what);
     }
-    output.write(&png(&curves.draw()))?;
+    output.write(&OWN_PNG, &png(&curves.draw()))?;
     say!("for example: --set optim.lr={}", number(suggestions[0].rate));
     say!("plot: {output}");
     Ok(End::Done)

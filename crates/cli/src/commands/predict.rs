@@ -1,6 +1,6 @@
 //! `maskfit predict`, and what it shares with `maskfit submit`.
 
-use std::{collections::HashSet, mem, path::Path, sync::Arc};
+use std::{collections::HashSet, fs::File, mem, path::Path, sync::Arc};
 
 use anyhow::{anyhow, bail};
 use augment::View;
@@ -16,11 +16,15 @@ use trainer::Callback as _;
 use crate::{
     End,
     args::ModelArgs,
-    output::Output,
+    output::{Output, Own},
     preparation::{in_short, use_threads},
     runs,
     terminal::Terminal,
 };
+
+/// The tables that this command has written.
+const OWN: Own<'static> =
+    Own { what: "a table of `maskfit predict`", is_own: &PredictionTable::is_own::<File> };
 
 /// Predicts all images that can be predicted; fails at the end, naming the others, if there are any.
 pub(crate) fn predict(
@@ -31,6 +35,7 @@ pub(crate) fn predict(
     output: &Path,
 ) -> anyhow::Result<End> {
     let output = Output::at(output)?;
+    output.check(&OWN)?;
     // First, because this sets the number of threads, and listing starts them.
     let bundle = open(models, joins_factors)?;
     let predictor = match sets {
@@ -58,7 +63,8 @@ pub(crate) fn predict(
     let images = Arc::from(mem::take(&mut folder.images));
     let table = PredictionTable::new(&bundle.task, sets.is_some());
     let header = table.header();
-    let written = write(models, &predictor, &images, &header, &output, &terminal, &|name, it| {
+    let to = (&output, &OWN);
+    let written = write(models, &predictor, &images, &header, to, &terminal, &|name, it| {
         Ok(table.row(name, it))
     });
     if let Some(end) = stopped(&written, &terminal) {
@@ -175,17 +181,19 @@ pub(super) fn serving(models: &ModelArgs) -> Serving {
 
 /// Predicts images in order, and writes the row of each as soon as it is predicted; the file appears when
 /// all are.
+///
+/// - `to`: where it goes, and what it may replace.
 pub(super) fn write(
     models: &ModelArgs,
     predictor: &Predictor,
     images: &Arc<[(String, Content)]>,
     header: &[String],
-    output: &Output,
+    (output, own): (&Output, &Own<'_>),
     terminal: &Terminal,
     row: &dyn Fn(&str, &Prediction) -> anyhow::Result<Vec<String>>,
 ) -> anyhow::Result<()> {
     terminal.heed_interrupts();
-    let predicted = output.write_with(|out| {
+    let predicted = output.write_with(own, |out| {
         let (mut table, mut n_done) = (Table::begin(out, header)?, 0);
         predictor.predict_each(images, serving(models), &mut |it: Prediction| {
             if terminal.should_stop() {

@@ -4,7 +4,7 @@
 //! trained on, is not labelled by this model: its own training would be its label. So the images among the data
 //! of a cross-validation are labelled out of fold, and the images that all models were trained on not at all.
 
-use std::{cmp::Reverse, collections::HashSet, path::Path, sync::Arc};
+use std::{cmp::Reverse, collections::HashSet, fs::File, path::Path, sync::Arc};
 
 use anyhow::{anyhow, bail};
 use base::{
@@ -22,7 +22,7 @@ use super::predict::{self, rows, serving};
 use crate::{
     End,
     args::{ExperimentArgs, LabelKind, PseudoArgs},
-    output::Output,
+    output::{Output, Own},
     phrases::argument,
     preparation::{in_short, use_threads},
     runs,
@@ -35,6 +35,9 @@ use crate::{
 
 /// Maximum width of the name of a class.
 const NAME: usize = 40;
+/// The tables that this command has written.
+const OWN: Own<'static> =
+    Own { what: "a table of `maskfit pseudo`", is_own: &PseudoTable::is_own::<File> };
 
 /// The models, and which of them may label each image.
 struct Labellers {
@@ -60,6 +63,7 @@ struct Labelled {
 
 pub(crate) fn pseudo(args: &PseudoArgs) -> anyhow::Result<End> {
     let output = Output::at(&args.output)?;
+    output.check(&OWN)?;
     use_threads(0)?;
     runs::note_unfinished(&args.models.runs)?;
     let terminal = Terminal::new();
@@ -123,7 +127,7 @@ pub(crate) fn pseudo(args: &PseudoArgs) -> anyhow::Result<End> {
         }
     }
     let is_soft = args.labels == LabelKind::Soft;
-    output.write_with(|out| {
+    output.write_with(&OWN, |out| {
         let mut file = Table::begin(out, table.header(is_soft))?;
         for it in &taken {
             let (name, group) = (&images[it.image].0, &labellers.groups[it.image]);

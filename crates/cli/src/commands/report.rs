@@ -1,8 +1,9 @@
 //! `maskfit report`: collects what is on the page of a report, which the crate `report` writes.
 //!
 //! A run with a test set is reported on it, any other on its validation set, a cross-validation and an ensemble on
-//! their out-of-fold predictions. What cannot be shown, such as images that are gone, is a note on the page and none of
-//! it an error: the scores follow from the run's folder alone.
+//! their out-of-fold predictions; beside those of a cross-validation are its scores on the test set. What cannot be
+//! shown, such as images that are gone, is a note on the page and none of it an error: the scores follow from the run's
+//! folder alone.
 
 mod beside;
 mod curves;
@@ -13,25 +14,33 @@ mod maps;
 mod one;
 mod predictions;
 mod setup;
+mod test_set;
 
 use std::{
     fs::File,
-    io::Read as _,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use base::date::utc;
 use data::Manifest;
 use report::{Contents, Limits, RunReport};
 use trainer::Experiment;
 
 use self::found::Found;
-use crate::{End, output::Output, phrases::seconds, terminal::Terminal};
+use crate::{
+    End,
+    output::{Output, Own},
+    phrases::seconds,
+    terminal::Terminal,
+};
 
 /// The page's file in a run's folder.
 pub(crate) const FILE: &str = "report.html";
+/// The pages that are replaced.
+const OWN: Own<'static> = Own { what: "a report", is_own: &is_page };
 /// The most notes that are printed.
 const MOST_NOTES: usize = 5;
 /// How long maps are made for a page that is asked for, and for one at the end of a run.
@@ -51,12 +60,10 @@ pub(crate) fn report(named: &[PathBuf], output: Option<&Path>) -> anyhow::Result
         ),
     };
     let output = Output::at(&path)?;
-    if matches!(output, Output::Path(_)) {
-        check_replaceable(&path)?;
-    }
+    output.check(&OWN)?;
     let contents = contents(&found, None, PATIENCE[0], &terminal)?;
     let page = report::html(&contents)?;
-    output.write(page.as_bytes())?;
+    output.write(&OWN, page.as_bytes())?;
     terminal.clear();
     say!("report: {output}");
     notes(&contents).iter().for_each(|it| status!("note: {it}"));
@@ -64,21 +71,11 @@ pub(crate) fn report(named: &[PathBuf], output: Option<&Path>) -> anyhow::Result
     Ok(End::Done)
 }
 
-/// Refuses to replace a file that is no page of a report.
-fn check_replaceable(path: &Path) -> anyhow::Result<()> {
-    // A pipe or a device is written to, not replaced.
-    if !path.is_file() {
-        return Ok(());
-    }
+/// Whether a file is a page of a report.
+fn is_page(file: File) -> io::Result<bool> {
     let mut head = Vec::new();
-    let file = File::open(path).with_context(|| path.display().to_string())?;
-    file.take(report::HEAD as u64)
-        .read_to_end(&mut head)
-        .with_context(|| path.display().to_string())?;
-    if !report::is_page(&head) {
-        bail!("`{}` exists and is not a report: name another file with `-o`", path.display());
-    }
-    Ok(())
+    file.take(report::HEAD as u64).read_to_end(&mut head)?;
+    Ok(report::is_page(&head))
 }
 
 /// Returns the notes on a page, at most [`MOST_NOTES`] of them and the number of the others.
@@ -114,8 +111,7 @@ pub(super) fn at_end(
         let found = found::one(dir)?;
         let page = report::html(&contents(&[found], Some(manifest), PATIENCE[1], terminal)?)?;
         let path = dir.join(FILE);
-        let written = base::files::write_atomic(&path, page.as_bytes());
-        written.with_context(|| path.display().to_string())?;
+        Output::at(&path)?.write(&OWN, page.as_bytes())?;
         anyhow::Ok((path, page.len()))
     };
     let written = write();
@@ -177,7 +173,8 @@ mod tests {
 
     use report::{Compared, Contents, RunReport};
 
-    use super::{check_replaceable, notes};
+    use super::{OWN, notes};
+    use crate::output::Output;
 
     #[test]
     fn a_few_notes_are_printed_and_the_others_counted() {
@@ -205,12 +202,19 @@ mod tests {
     fn only_a_page_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("page.html");
-        assert!(check_replaceable(&path).is_ok());
+        let output = Output::at(&path).unwrap();
+        assert!(output.check(&OWN).is_ok());
         fs::write(&path, report::html(&Contents::default()).unwrap()).unwrap();
-        assert!(check_replaceable(&path).is_ok());
-        fs::write(&path, "<!DOCTYPE html><title>My page</title>").unwrap();
-        let want =
-            format!("`{}` exists and is not a report: name another file with `-o`", path.display());
-        assert_eq!(check_replaceable(&path).unwrap_err().to_string(), want);
+        assert!(output.check(&OWN).is_ok());
+        let mine = "<!DOCTYPE html><title>My page</title>";
+        fs::write(&path, mine).unwrap();
+        let want = format!(
+            "{}: already exists, and is not a report: name another file with `-o`, or remove it",
+            path.display()
+        );
+        assert_eq!(output.check(&OWN).unwrap_err().to_string(), want);
+        // Nor one that has appeared since.
+        assert_eq!(output.write(&OWN, b"page").unwrap_err().to_string(), want);
+        assert_eq!(fs::read_to_string(&path).unwrap(), mine);
     }
 }

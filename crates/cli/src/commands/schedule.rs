@@ -9,7 +9,7 @@ use trainer::{Callback as _, ParamGroups, Rates, ScheduleConfig, Span, course_of
 use crate::{
     End,
     args::ExperimentArgs,
-    drawing::{Axis, Curves, Panel, number, png},
+    drawing::{Axis, Curves, OWN_PNG, Panel, number, png},
     output::Output,
     preparation::{check_settings, use_threads},
     runs,
@@ -21,6 +21,7 @@ const POINTS: usize = 500;
 
 pub(crate) fn schedule(args: &ExperimentArgs, output: &Path) -> anyhow::Result<End> {
     let output = Output::at(output)?;
+    output.check(&OWN_PNG)?;
     let experiment = runs::experiment(args)?.0;
     check_settings(&experiment)?;
     use_threads(experiment.threads)?;
@@ -44,7 +45,7 @@ pub(crate) fn schedule(args: &ExperimentArgs, output: &Path) -> anyhow::Result<E
             say!("{it}");
         }
     }
-    output.write(&png(&curves.draw()))?;
+    output.write(&OWN_PNG, &png(&curves.draw()))?;
     say!("plot: {output}");
     Ok(End::Done)
 }

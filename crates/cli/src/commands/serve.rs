@@ -2,16 +2,18 @@
 
 use std::{
     env,
-    io::{self, IsTerminal as _},
+    fs::File,
+    io::{self, IsTerminal as _, Write as _},
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use anstream::{AutoStream, ColorChoice};
 use anyhow::{Context as _, anyhow, bail};
 use serve::{
-    Batching, Level, Limits, LogFormat, Options, Server, Source, Stopper, Token, log_to_stderr,
+    Batching, Control, Level, Limits, LogFormat, Options, Server, Signal, Source, Token,
+    log_to_stderr, on_signals,
 };
 
 use crate::{End, args::ServeArgs, output::Verbosity, runs};
@@ -19,12 +21,12 @@ use crate::{End, args::ServeArgs, output::Verbosity, runs};
 /// The variable with the token.
 const TOKEN: &str = "MASKFIT_TOKEN";
 
-/// Serves models until Ctrl-C or SIGTERM; what was accepted by then is finished.
+/// Serves models until Ctrl-C or SIGTERM; what was accepted by then is finished. SIGHUP looks at the bundles.
 pub(crate) fn serve(args: &ServeArgs) -> anyhow::Result<End> {
     let models = args.bundles.iter().map(|it| source(it)).collect::<anyhow::Result<Vec<_>>>()?;
     let defaults = Options::new(models);
     let options = Options {
-        listen: args.listen,
+        listen: args.listen.0.clone(),
         token: token(args.token_file.as_deref())?,
         is_public: args.public,
         batching: Batching {
@@ -46,8 +48,8 @@ pub(crate) fn serve(args: &ServeArgs) -> anyhow::Result<End> {
     let _logs = log_to_stderr(format(), level());
     let has_token = options.token.is_some();
     serve::serve(options, |server| {
-        heed_signals(server.stopper());
-        say!("{}", greeting(server, has_token));
+        heed_signals(server.control());
+        greet(&greeting(server, has_token));
     })?;
     Ok(End::Done)
 }
@@ -64,6 +66,13 @@ fn greeting(server: &Server, has_token: bool) -> String {
     }
     lines.push("stop it with Ctrl-C".to_owned());
     lines.join("\n")
+}
+
+/// Prints the greeting. It is no result: a server serves on where nobody reads it, or the disk is full.
+fn greet(text: &str) {
+    let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+    // Not through the buffer of stdout, which would keep the text, and fail again at the end.
+    drop(stdout.and_then(|mut it| it.write_all(format!("{text}\n").as_bytes())));
 }
 
 /// Returns the name and the bundles that an argument names.
@@ -117,15 +126,18 @@ fn level() -> Level {
     }
 }
 
-/// Installs the handler of Ctrl-C and SIGTERM: the first stops the server, the second ends the program at once.
-fn heed_signals(stopper: Stopper) {
-    let is_stopping = AtomicBool::new(false);
-    let handler = move || {
-        if is_stopping.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(crate::INTERRUPTED));
+/// Installs the handlers of signals: the first Ctrl-C or SIGTERM stops the server, the second ends the program at
+/// once; SIGHUP makes it look at its bundles.
+fn heed_signals(control: Control) {
+    let mut is_stopping = false;
+    let handler = move |signal| match signal {
+        Signal::Reload => control.reload(),
+        Signal::Stop if is_stopping => std::process::exit(i32::from(crate::INTERRUPTED)),
+        Signal::Stop => {
+            is_stopping = true;
+            control.stop();
         }
-        stopper.stop();
     };
-    // If the handler cannot be installed, Ctrl-C ends the program.
-    drop(ctrlc::set_handler(handler));
+    // If they cannot be installed, Ctrl-C ends the program.
+    drop(on_signals(handler));
 }

@@ -8,7 +8,12 @@ use infer::{Predictor, Submission};
 
 use super::predict::{open, rows, stopped, unfit, write};
 use crate::{
-    End, args::ModelArgs, output::Output, preparation::in_short, runs, terminal::Terminal,
+    End,
+    args::ModelArgs,
+    output::{Output, Own},
+    preparation::in_short,
+    runs,
+    terminal::Terminal,
 };
 
 /// Writes a submission with a row for each test image, or nothing.
@@ -25,6 +30,10 @@ pub(crate) fn submit(
     let bundle = open(models, joins_factors)?;
     let submission = Submission::new(&config, &bundle.task, bundle.number(), root, sample)?;
     submission.notes.iter().for_each(|it| status!("note: {it}"));
+    check_sample(&submission.place, &output)?;
+    let own =
+        Own { what: "a submission for these images", is_own: &|file| Ok(submission.is_own(file)) };
+    output.check(&own)?;
     let (images, terminal) = (&submission.images, Terminal::new());
     let unfit = unfit(&bundle, root, images, &terminal);
     if !unfit.0.is_empty() {
@@ -36,7 +45,8 @@ pub(crate) fn submit(
     }
     let header = submission.header();
     let predictor = Predictor::new(bundle, &Device::Cpu);
-    let written = write(models, &predictor, images, header, &output, &terminal, &|image, it| {
+    let to = (&output, &own);
+    let written = write(models, &predictor, images, header, to, &terminal, &|image, it| {
         Ok(submission.row(image, it)?)
     });
     if let Some(end) = stopped(&written, &terminal) {
@@ -45,4 +55,16 @@ pub(crate) fn submit(
     written?;
     say!("{}: {output}", rows(images.len()));
     Ok(End::Done)
+}
+
+/// Refuses to replace the sample file, which looks like a submission.
+fn check_sample(sample: &Path, output: &Output) -> anyhow::Result<()> {
+    let Output::Path(path) = output else { return Ok(()) };
+    let same = |a: &Path, b: &Path| {
+        a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
+    };
+    match same(sample, path) {
+        true => bail!("{}: is the sample file: name another file with `-o`", path.display()),
+        false => Ok(()),
+    }
 }

@@ -1,9 +1,15 @@
 //! What all charts share: the area that they are drawn on, colours and font sizes.
 
-use std::{io::Cursor, sync::Once};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    sync::Once,
+};
 
-use image::{ImageFormat, RgbImage};
+use image::RgbImage;
 use plotters::{coord::Shift, prelude::*, style::register_font};
+
+use crate::output::Own;
 
 pub(super) type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
 pub(super) type Drawn<'a> =
@@ -46,9 +52,65 @@ pub(super) fn register() {
     });
 }
 
+/// The program that wrote a PNG: a keyword of the format, and its text.
+const WRITER: [&str; 2] = ["Software", "maskfit"];
+
+/// The images that this program has written, by [`WRITER`].
+pub(crate) const OWN_PNG: Own<'static> =
+    Own { what: "an image that maskfit has drawn", is_own: &is_own_png };
+
 /// Encodes an image as PNG.
 pub(crate) fn png(image: &RgbImage) -> Vec<u8> {
-    let mut bytes = Cursor::new(Vec::new());
-    image.write_to(&mut bytes, ImageFormat::Png).expect("encoding into memory cannot fail");
-    bytes.into_inner()
+    encoded(image).expect("encoding into memory cannot fail")
+}
+
+/// Encodes an image with the settings of `image`, which does not write [`WRITER`].
+fn encoded(image: &RgbImage) -> Result<Vec<u8>, png::EncodingError> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, image.width(), image.height());
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_compression(png::Compression::Fast);
+    encoder.set_filter(png::Filter::Adaptive);
+    let [keyword, text] = WRITER.map(str::to_owned);
+    encoder.add_text_chunk(keyword, text)?;
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(image.as_raw())?;
+    writer.finish()?;
+    Ok(bytes)
+}
+
+/// Whether a file is a PNG with [`WRITER`], which follows the signature and the header.
+fn is_own_png(file: File) -> io::Result<bool> {
+    const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
+    let mut head = Vec::new();
+    file.take(100).read_to_end(&mut head)?;
+    let mark = format!("tEXt{}", WRITER.join("\0"));
+    let has_mark = head.windows(mark.len()).any(|it| it == mark.as_bytes());
+    Ok(head.starts_with(SIGNATURE) && has_mark)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use image::{Rgb, RgbImage};
+
+    use super::{is_own_png, png};
+
+    #[test]
+    fn a_png_that_this_program_wrote_is_recognised() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.png");
+        let mut image = RgbImage::from_pixel(300, 2, Rgb([1, 2, 3]));
+        image.put_pixel(299, 1, Rgb([255, 0, 7]));
+        let is_own = || is_own_png(File::open(&path).unwrap()).unwrap();
+        fs::write(&path, png(&image)).unwrap();
+        assert!(is_own());
+        assert_eq!(image::open(&path).unwrap().into_rgb8(), image);
+        image.save(&path).unwrap();
+        assert!(!is_own());
+        fs::write(&path, b"").unwrap();
+        assert!(!is_own());
+    }
 }

@@ -180,6 +180,7 @@ const DATA: &[(&str, &str)] = &[
         "{numeric factor}?",
         "number of each numeric factor, such as the age, a column for each, named after it; empty if unknown",
     ),
+    ("hash", "FNV-1a (64 bits) of the bytes of the file; empty for images that the program makes"),
     ("weight", "sample weight, 1 unless a review or a fix sets it"),
     (
         "use",
@@ -334,6 +335,7 @@ const WRITTEN: &[File] = &[
 const EXPLAINED: &[(&str, &str)] = &[
     ("image", "path of the image in its folder; of several folders, the whole path"),
     ("file", "name of its PNG in the folder that is written"),
+    ("fold?", "of a cross-validation: the fold whose model is explained"),
     ("truth?", "with `--side`: name of the true class or level"),
     ("target", "name of the class or level that is explained"),
     ("probability", "probability of the target by this model"),

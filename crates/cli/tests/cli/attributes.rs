@@ -4,7 +4,7 @@ use std::{fmt::Write as _, fs};
 
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::bench::{Bench, SMALL};
+use crate::bench::{Bench, SMALL, unwrapped};
 
 /// Writes a table of the synthetic people and its config: people with even numbers are of site `north`, the others
 /// of `south`; the gender of `south` is not written. Every image has a camera of its own.
@@ -128,4 +128,28 @@ fn out_of_fold_predictions_are_scored_by_attribute() {
         assert_eq!(sites, [("north".to_owned(), 16.0), ("south".to_owned(), 16.0)]);
         assert_eq!(own["joined"]["attributes"]["site"][1]["groups"].as_integer(), Some(4));
     }
+    // An ensemble of them has the scores of its nested predictions, which are those of a single run.
+    let out = bench.ok(&["ensemble", "runs/one", "-o", "alone"]);
+    let mut rows = out.lines().map(|it| it.split_whitespace().collect::<Vec<_>>());
+    assert!(rows.any(|it| it.starts_with(&["south", "16", "4"])), "{out}");
+    let [own, alone] = ["runs/one", "alone"].map(|it| report(&bench, &format!("{it}/report.toml")));
+    for key in ["images", "accuracy", "macro_f1"] {
+        let want = numbers(&own["joined"], "site", key);
+        assert_eq!(numbers(&alone["nested"], "site", key), want, "{key}");
+    }
+    bench.ok(&["report", "alone"]);
+    let page = fs::read_to_string(bench.path("alone/report.html")).unwrap();
+    assert!(page.contains("south") && page.contains("data:image/jpeg;base64,"), "{page}");
+
+    // Without the data there is the rest.
+    fs::rename(bench.path("labels.csv"), bench.path("moved.csv")).unwrap();
+    let err = bench.notes(&["ensemble", "runs/two", "-o", "other"]);
+    assert!(err.contains("note: there are no scores by attribute: "), "{err}");
+    assert!(report(&bench, "other/report.toml")["nested"].get("attributes").is_none());
+    fs::rename(bench.path("runs/one"), bench.path("runs/gone")).unwrap();
+    let err = bench.notes(&["report", "alone"]);
+    assert!(
+        unwrapped(&err).iter().any(|it| it.contains("`runs/one`, a run of the ensemble")),
+        "{err}"
+    );
 }

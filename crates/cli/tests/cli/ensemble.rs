@@ -326,8 +326,8 @@ fn runs_for_different_factors_are_multiplied() {
     bench.ok(&[&both[..], &images].concat());
     let joined = fs::read_to_string(bench.path("p.csv")).unwrap();
     let pseudo = ["pseudo", "runs/mask", "runs/gender", "--join-factors", "--top", "1"];
-    bench.ok(&[&pseudo[..], &images].concat());
-    let labels = fs::read_to_string(bench.path("p.csv")).unwrap();
+    bench.ok(&[&pseudo[..], &images[..2]].concat());
+    let labels = fs::read_to_string(bench.path("pseudo.csv")).unwrap();
     assert!(labels.starts_with("image,group,mask,gender,confidence,weight\n"), "{labels}");
     let runs = ["ensemble", "runs/mask", "runs/gender"];
     let out = bench.ok(&[&runs[..], &["--calibrate", "temperature", "-o", "both"]].concat());

@@ -1,10 +1,10 @@
 //! `maskfit explain`: a PNG of each image, a table, a contact sheet, and maps beside areas.
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
 use expect_test::expect;
 
-use crate::bench::{Bench, TRAIN, text};
+use crate::bench::{Bench, TRAIN, text, unwrapped};
 
 fn trained() -> Bench {
     let bench = Bench::new();
@@ -160,8 +160,46 @@ fn wrong_and_right_images_of_a_runs_own_set_are_explained() {
     assert!(right.is_sorted(), "{table}");
     bench.fails(
         &["explain", "runs/a/best", "--side", "valid", "-o", "other"],
-        expect!["error: runs/a/best: `--side` needs the folder of a run, with its data and predictions: name one, or name `--images`"],
+        expect!["error: runs/a/best: `--side` needs the folder of a run or a cross-validation, with its data and predictions: name one, or name `--images`"],
     );
+}
+
+#[test]
+fn images_of_a_cross_validation_are_explained_by_a_fold_that_was_not_trained_on_them() {
+    let bench = Bench::new();
+    let source =
+        "data.source={kind = \"synthetic_people\", n_people = 18, n_test = 3, size = [40, 32]}";
+    let kfold = ["kfold", "small.toml", "--folds", "2", "--set", source, "--set", "run.name=k"];
+    bench
+        .ok(&[&kfold[..], &["--set", "train.total=2 steps", "--set", "run.report=false"]].concat());
+    // The folds of the rows, each of which has the prediction of its fold.
+    let folds = |folder: &str, table: &str| -> BTreeSet<String> {
+        let header = fs::read_to_string(bench.path(folder).join("explain.csv")).unwrap();
+        assert!(header.starts_with("image,file,fold,truth,target,probability,half_mass\n"));
+        let fold = |row: &String| {
+            let fields: Vec<&str> = row.split(',').collect();
+            let path = bench.path("runs/k").join(format!("fold-{}", fields[2])).join(table);
+            let predicted = fs::read_to_string(path).unwrap();
+            let begin = format!("{},", fields[0]);
+            let own = predicted.lines().find(|it| it.starts_with(&begin));
+            let own = own.unwrap_or_else(|| panic!("{row}"));
+            assert!(own.split(',').skip(4).any(|it| it == fields[5]), "{row}\n{own}");
+            fields[2].to_owned()
+        };
+        rows(&bench, folder).iter().map(fold).collect()
+    };
+    let explain = |args: &[&str]| bench.both(&[&["explain", "runs/k"][..], args].concat());
+    let (out, err) = explain(&["--side", "valid", "--n", "126", "-o", "all"]);
+    assert!(out.contains("126 images explained"), "{out}");
+    let note = "note: each image is explained by the fold that was not trained on it: `--member` chooses one of the 2";
+    assert!(unwrapped(&err).iter().any(|it| it == note), "{err}");
+    assert_eq!(folds("all", "valid.csv").into_iter().collect::<Vec<_>>(), ["0", "1"]);
+    let (_, err) = explain(&["--side", "valid", "--n", "4", "--member", "1", "-o", "one"]);
+    assert!(err.contains("note: fold 1 of 2 is explained"), "{err}");
+    assert_eq!(folds("one", "valid.csv").into_iter().collect::<Vec<_>>(), ["1"]);
+    let (_, err) = explain(&["--side", "test", "--n", "4", "-o", "test"]);
+    assert!(err.contains("note: fold 0 of 2 is explained"), "{err}");
+    assert_eq!(folds("test", "test.csv").into_iter().collect::<Vec<_>>(), ["0"]);
 }
 
 #[test]

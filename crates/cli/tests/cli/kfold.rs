@@ -74,12 +74,6 @@ fn folds_are_planned_trained_and_joined_in_steps_from_different_places() {
     let bench = Bench::new();
     let common = ["small.toml", "--folds", "3", "--set", FAST, "--set"];
     bench.ok(&[&["kfold"], &common[..], &["run.name=whole"]].concat());
-    bench.fails(
-        &["explain", "runs/whole", "--side", "valid", "-o", "maps"],
-        expect![
-            "error: runs/whole: `--side` needs the folder of one run: name a fold, such as `runs/whole/fold-0`, or name `--images`"
-        ],
-    );
     let out = bench.ok(&[&["kfold", "plan"], &common[..], &["run.name=parts"]].concat());
     assert!(
         out.contains("balance: the images of a class deviate") && out.contains("SHA-256"),
@@ -289,6 +283,33 @@ fn repeats_are_other_partitions_and_their_predictions_are_averaged() {
     assert!(report.contains("\nrepeats = ["), "{report}");
     bench.ok(&["submit", "runs/a", "--images", "people/eval"]);
     bench.ok(&["compare", "runs/a", "runs/a"]);
+}
+
+#[test]
+fn folds_are_not_trained_on_other_files_than_those_of_the_plan() {
+    let bench = Bench::new();
+    let plan = ["kfold", "plan", "small.toml", "--folds", "2", "--set", FAST];
+    bench.ok(&[&plan[..], &["--set", "run.name=k"]].concat());
+    fs::copy(bench.image(0, "mask2.jpg"), bench.image(0, "mask1.jpg")).unwrap();
+    let run = ["kfold", "run", "runs/k", "--folds", "0"];
+    let output = bench.run(&run);
+    let err = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(
+        err.contains("\n  1 image whose file has changed: `") && err.contains("mask1.jpg` ("),
+        "{err}"
+    );
+
+    // A table of an earlier version has no hashes.
+    let path = bench.path("runs/k/data.csv");
+    let table = fs::read_to_string(&path).unwrap();
+    let at = table.lines().next().unwrap().split(',').position(|it| it == "hash").unwrap();
+    let without = |line: &str| {
+        let fields = line.split(',').enumerate().filter(|it| it.0 != at).map(|it| it.1);
+        fields.collect::<Vec<_>>().join(",") + "\n"
+    };
+    fs::write(&path, table.lines().map(without).collect::<String>()).unwrap();
+    bench.ok(&run);
 }
 
 #[test]

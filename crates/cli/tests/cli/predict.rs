@@ -5,6 +5,8 @@ use std::{
     process::Stdio,
 };
 
+use expect_test::expect;
+
 use crate::bench::{Bench, text};
 
 /// Returns a trained run, and the bytes of an image.
@@ -90,6 +92,54 @@ fn submission_is_quoted_and_written_whole_or_not_at_all() {
     let err = text(&output.stderr);
     assert!(err.contains("2 problems in the data") && err.contains("nothing is written"), "{err}");
     assert_eq!((output.status.code(), bench.names()), (Some(1), before));
+}
+
+#[test]
+fn only_an_own_file_is_replaced() {
+    let (bench, _) = trained();
+    fs::create_dir_all(bench.path("own")).unwrap();
+    let mine = "id,class\n1,2\n";
+    fs::write(bench.path("mine.csv"), mine).unwrap();
+    fs::write(bench.path("mine.png"), png(4, 4)).unwrap();
+    let remedy = "name another file with `-o`, or remove it";
+    let eval = ["--images", "people/eval/images"];
+    let small = ["small.toml"];
+    // Without the sample file.
+    let people = ["--images", "people/eval/images", "--set", "submit.kind=probabilities"];
+    let pseudo = [&eval[..], &["--top", "1"]].concat();
+    for (command, args, own, what) in [
+        (&["predict", "runs/a"][..], &eval[..], "csv", "a table of `maskfit predict`"),
+        (&["submit", "runs/a"][..], &people[..], "csv", "a submission for these images"),
+        (&["pseudo", "runs/a"][..], &pseudo[..], "csv", "a table of `maskfit pseudo`"),
+        (&["schedule"][..], &small[..], "png", "an image that maskfit has drawn"),
+        (&["lr-find", "--steps", "40"][..], &small[..], "png", "an image that maskfit has drawn"),
+        (&["data", "show"][..], &small[..], "png", "an image that maskfit has drawn"),
+        (&["data", "mixed"][..], &small[..], "png", "an image that maskfit has drawn"),
+    ] {
+        let command = [command, args].concat();
+        let name = format!("own/{}.{own}", command[..2].join("-").replace('/', "-"));
+        for file in ["mine.csv", "mine.png"] {
+            let before = fs::read(bench.path(file)).unwrap();
+            let output = bench.run(&[&command[..], &["-q", "-o", file]].concat());
+            let want = format!("error: {file}: already exists, and is not {what}: {remedy}\n");
+            assert_eq!(text(&output.stderr), want, "{command:?}");
+            assert_eq!(output.status.code(), Some(1));
+            assert!(fs::read(bench.path(file)).unwrap() == before, "{command:?}");
+        }
+        // A second time it replaces its own.
+        for _ in 0..2 {
+            bench.ok(&[&command[..], &["-o", &name]].concat());
+        }
+    }
+    // A file of another command.
+    let output = bench.run(&["predict", "runs/a", "--images", "people", "-o", "runs/a/valid.csv"]);
+    let err = text(&output.stderr);
+    assert!(err.contains("runs/a/valid.csv: already exists, and is not a table of"), "{err}");
+    // The sample file has the columns and the ids of a submission.
+    bench.fails(
+        &["submit", "runs/a", "--images", "people/eval", "-o", "people/eval/info.csv"],
+        expect!["error: people/eval/info.csv: is the sample file: name another file with `-o`"],
+    );
 }
 
 #[test]

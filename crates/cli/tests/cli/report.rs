@@ -51,7 +51,7 @@ fn a_run_ends_with_its_page_unless_it_is_told_otherwise() {
     bench.fails(
         &["report", "runs/b", "-o", "runs/b/report.toml"],
         expect![
-            "error: `runs/b/report.toml` exists and is not a report: name another file with `-o`"
+            "error: runs/b/report.toml: already exists, and is not a report: name another file with `-o`, or remove it"
         ],
     );
     assert!(fs::read(bench.path("runs/b/report.toml")).unwrap() == own);
@@ -59,7 +59,7 @@ fn a_run_ends_with_its_page_unless_it_is_told_otherwise() {
     bench.fails(
         &["report", "runs/b"],
         expect![
-            "error: `runs/b/report.html` exists and is not a report: name another file with `-o`"
+            "error: runs/b/report.html: already exists, and is not a report: name another file with `-o`, or remove it"
         ],
     );
     let out = bench.ok(&["report", "latest", "-o", "page.html", "-q"]);
@@ -232,6 +232,36 @@ fn a_cross_validation_ends_with_its_page() {
     assert!(made.contains("slightly optimistically biased") && made.contains("fold 1"), "{made}");
     // The folds have none of their own.
     assert!(!bench.path("runs/folds/fold-0/report.html").exists());
+}
+
+#[test]
+fn the_test_scores_of_a_cross_validation_are_beside_the_others() {
+    let bench = Bench::new();
+    let source =
+        "data.source={kind = \"synthetic_people\", n_people = 18, n_test = 3, size = [40, 32]}";
+    let args = ["kfold", "small.toml", "--folds", "2", "--set", source, "--set", "run.name=folds"];
+    bench.ok(&[&args[..], &["--set", "train.total=2 steps"]].concat());
+    let made = page(&bench, "runs/folds/report.html");
+    for want in [
+        "on the out-of-fold predictions (126 images of 18 people)",
+        "On the test set (21 images of 3 people), macro F1 is ",
+        " for the models of all folds together, and ",
+        " for a single model (mean of 2 folds). The test score is the one that counts",
+        "Scores on the test set (21 images of 3 people)",
+        "Macro F1, mean of 2 folds",
+    ] {
+        assert!(made.contains(want), "{want}: {made}");
+    }
+    // Another image in the table of a fold.
+    let table = bench.path("runs/folds/fold-1/test.csv");
+    let text = fs::read_to_string(&table).unwrap();
+    let first = text.lines().nth(1).unwrap().split(',').next().unwrap();
+    fs::write(&table, text.replacen(first, "other.jpg", 1)).unwrap();
+    let err = bench.notes(&["report", "runs/folds"]);
+    let want =
+        "note: The test scores are left out: runs/folds/fold-1/test.csv: it has other images";
+    assert!(unwrapped(&err).iter().any(|it| it.starts_with(want)), "{err}");
+    assert!(!page(&bench, "runs/folds/report.html").contains("Scores on the test set"));
 }
 
 #[test]

@@ -386,6 +386,12 @@ fn likely_label_errors_are_listed_and_decisions_are_applied() {
         &["labels", "runs/folds", "-o", "issues"],
         expect!["error: issues/labels.csv: already exists, perhaps reviewed: choose a new folder"],
     );
+    fs::create_dir(bench.path("mine")).unwrap();
+    fs::write(bench.path("mine/sheet.png"), "mine").unwrap();
+    bench.fails(
+        &["labels", "runs/folds", "-o", "mine"],
+        expect!["error: mine/sheet.png: already exists: choose a new folder"],
+    );
 
     // Decisions on the age label of the first person.
     let people: Vec<String> = fs::read_dir(bench.path("people/train/images"))

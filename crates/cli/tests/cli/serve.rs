@@ -36,7 +36,8 @@ impl Drop for Running {
 }
 
 fn start(bench: &Bench, args: &[&str]) -> Running {
-    let mut command = bench.command(&[args, &["--listen", "127.0.0.1:0"]].concat());
+    // A name, which stands for addresses of this machine alone.
+    let mut command = bench.command(&[args, &["--listen", "localhost:0"]].concat());
     command.env_remove("MASKFIT_TOKEN").stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let (mut greeting, mut out) = (String::new(), BufReader::new(child.stdout.take().unwrap()));
@@ -69,7 +70,7 @@ fn it_serves_the_probabilities_of_predict_until_it_is_asked_to_stop() {
     for (name, how) in [("a", "-TERM"), ("b", "-INT")] {
         let model = if name == "a" { "runs/a" } else { "b=runs/a" };
         let mut running = start(&bench, &["serve", model]);
-        let Running { url, greeting, .. } = &running;
+        let (url, greeting) = (running.url.clone(), &running.greeting);
         assert!(greeting.contains(&format!("\n  {name} (default): 18 classes, version ")));
         assert!(greeting.contains("\nno token: "), "{greeting}");
         assert!(greeting.lines().all(|it| it.chars().count() <= 80), "{greeting}");
@@ -78,17 +79,45 @@ fn it_serves_the_probabilities_of_predict_until_it_is_asked_to_stop() {
         let got: Vec<String> =
             probabilities.iter().map(|it| number(it["probability"].as_f64().unwrap())).collect();
         assert_eq!(got, row);
+        // It goes on after SIGHUP, which makes it look at its bundles.
+        signal("-HUP", running.child.id());
+        post(&format!("{url}/predict"), &image);
         signal(how, running.child.id());
         let status = running.child.wait().unwrap();
         assert_eq!(status.code(), Some(0));
         let mut err = String::new();
         running.child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
-        // A line a request, and of its end.
+        // Lines of its start, of a request, and of its end.
         let logs: Vec<Value> = err.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+        let of = |message: &str| logs.iter().find(|it| it["message"] == message).unwrap();
+        assert_eq!((&of("model")["model"], &of("model")["classes"]), (&name.into(), &18.into()));
+        assert!(of("model")["bundles"].as_str().unwrap().contains("runs/a"));
+        let started = of("started");
+        assert_eq!(format!("http://{}", started["address"].as_str().unwrap()), url);
+        assert_eq!((&started["max_images"], &started["token"]), (&64.into(), &false.into()));
         let request = logs.iter().find(|it| it["message"] == "request").unwrap();
         assert_eq!((&request["path"], &request["status"]), (&"/predict".into(), &200.into()));
         assert_eq!(logs.last().unwrap()["message"], "stopped");
     }
+}
+
+#[test]
+fn a_full_disk_at_stdout_ends_no_server() {
+    let bench = Bench::new();
+    bench.ok(&TRAIN);
+    let mut command = bench.command(&["serve", "runs/a", "--listen", "127.0.0.1:0"]);
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    command.env_remove("MASKFIT_TOKEN").stdout(full).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut logs = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let started = logs.find(|it| it.contains("\"started\"")).unwrap();
+    let started: Value = serde_json::from_str(&started).unwrap();
+    let url = format!("http://{}/predict", started["address"].as_str().unwrap());
+    let image = fs::read(bench.image(0, "mask1.jpg")).unwrap();
+    assert!(post(&url, &image)["images"][0]["predicted"].is_string());
+    signal("-TERM", child.id());
+    let rest: Vec<String> = logs.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{rest:?}");
 }
 
 #[test]

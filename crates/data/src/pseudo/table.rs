@@ -1,6 +1,10 @@
 //! The table of pseudo-labels.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::HashMap,
+    io::{self, BufRead as _, BufReader, Read},
+    path::Path,
+};
 
 use base::{
     Task,
@@ -49,6 +53,8 @@ struct Columns {
     is_soft: bool,
 }
 
+/// The largest header: of 100,000 classes with names of 160 characters.
+const HEADER: u64 = 1 << 24;
 /// A sum of probabilities that deviates from 1 by more is not rounding.
 const TOLERANCE: f64 = 1e-3;
 
@@ -67,6 +73,18 @@ impl PseudoTable {
                 "a table of pseudo-labels has a column `{name}` of its own: rename the factor or class"
             )),
         }
+    }
+
+    /// Whether a file is such a table, of any task, by its first and its last columns.
+    ///
+    /// # Errors
+    /// Any I/O error.
+    pub fn is_own<R: Read>(file: R) -> io::Result<bool> {
+        let mut line = Vec::new();
+        BufReader::new(file).take(HEADER).read_until(b'\n', &mut line)?;
+        let header = line.trim_ascii_end();
+        let [begin, end] = [format!("{IMAGE},{GROUP},"), format!(",{CONFIDENCE},{WEIGHT}")];
+        Ok(header.starts_with(begin.as_bytes()) && header.ends_with(end.as_bytes()))
     }
 
     /// Returns the names of the columns.

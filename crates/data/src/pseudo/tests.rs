@@ -34,6 +34,7 @@ fn manifest(root: &Path) -> Manifest {
             attributes: Vec::new(),
             usage: Use::Pool,
             weight: 1.0,
+            hash: None,
         }
     };
     let groups = ["a", "b"].map(str::to_owned).to_vec();

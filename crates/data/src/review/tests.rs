@@ -17,6 +17,7 @@ fn manifest() -> Manifest {
         attributes: Vec::new(),
         usage: Use::Pool,
         weight: 1.0,
+        hash: None,
     };
     let examples = vec![
         example(0, "mask1", 0),

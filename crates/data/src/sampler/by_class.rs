@@ -122,6 +122,7 @@ mod tests {
             attributes: Vec::new(),
             usage: Use::Pool,
             weight: 1.0,
+            hash: None,
         };
         let task = Task::mask_gender_age();
         let manifest = Manifest::new(task, vec![String::new(); 3], (0..3).map(example).collect());

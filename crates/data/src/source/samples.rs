@@ -258,6 +258,7 @@ impl Samples {
                 content: it.content,
                 usage: it.usage,
                 weight: it.weight,
+                hash: None,
             };
             (!it.is_dropped).then_some(kept)
         };
@@ -360,6 +361,9 @@ pub(super) fn verified(
     if findings.0.is_empty() {
         let hashes: Vec<u64> = checked.into_iter().filter_map(Result::ok).collect();
         manifest.notes.extend(copies_note(&manifest, &hashes));
+        let of_files = manifest.examples.iter_mut();
+        let of_files = of_files.filter(|it| matches!(it.content, Content::File(_)));
+        of_files.zip(hashes).for_each(|(it, hash)| it.hash = Some(hash));
         return Ok(manifest);
     }
     // Line 9 before line 10.

@@ -101,6 +101,7 @@ mod tests {
             attributes: Vec::new(),
             usage: Use::Pool,
             weight: 1.0,
+            hash: None,
         };
         let of_group = |(group, classes): (usize, &&[usize])| -> Vec<Example> {
             classes.iter().enumerate().map(|(idx, &class)| example(group, idx, class)).collect()

@@ -128,6 +128,7 @@ fn statistics_and_brightness_cover_all_pixels() {
         attributes: Vec::new(),
         usage: Use::Pool,
         weight: 1.0,
+        hash: None,
     };
     let task = Task::new(vec![Factor::new("colour", &["black", "red", "blue"])]);
     let examples = vec![example("black.png", 0, &black), example("red.png", 1, &red)];

@@ -98,6 +98,28 @@ fn rows_and_columns_have_the_order_of_the_sample_file() {
 }
 
 #[test]
+fn a_submission_for_the_same_images_is_recognised() {
+    let dir = folder(&["a.jpg", "b.jpg"]);
+    let it = sampled(&dir, "id,breed\nb,x\na,x\n", CLASSES, &breeds(), None).unwrap();
+    let own = csv(&it, &[certain(&breeds(), 0), certain(&breeds(), 2)]);
+    assert!(it.is_own(own.as_bytes()), "{own}");
+    // Such as the labels of the training images, another order, or a part.
+    for other in [
+        "",
+        "id,breed\n",
+        "id,breed\nc,0\nd,1\n",
+        "id,breed\na,0\nb,1\n",
+        "id,breed\nb,0\n",
+        "id,breed\nb,0\na,1\nc,1\n",
+        "id,label\nb,0\na,1\n",
+        "id,breed,fold\nb,0,1\na,1,1\n",
+    ] {
+        assert!(!it.is_own(other.as_bytes()), "{other}");
+    }
+    assert!(!it.is_own(&b"id,breed\nb,\xff\n"[..]));
+}
+
+#[test]
 fn sample_files_as_spreadsheets_save_them_are_read() {
     let dir = folder(&["a.jpg", "nin\u{303}o.jpg"]);
     // A byte order mark, semicolons, spaces, and names in the other Unicode form.

@@ -9,8 +9,8 @@ use crate::contents::{
     AttributeScores, ClassCalibration, ClassCount, ClassCounts, ClassRow, ClassTable, Compared,
     ComparedRun, ComparedScope, ConfusedPair, ConfusionMatrix, Contents, Curve, CurvePoint,
     DataFacts, Estimate, FactorError, FactorLabels, GapTest, Histogram, LabelError, LabelErrors,
-    MapShown, PairCount, ReliabilityBin, ReliabilityOf, RunReport, ScopeScores, SetFacts, Setting,
-    Setup, Shown, SizeCount, ValueScores,
+    MapShown, ModelScores, PairCount, ReliabilityBin, ReliabilityOf, RunReport, ScopeScores,
+    SetFacts, Setting, Setup, Shown, SizeCount, TestScope, TestScores, ValueScores,
 };
 
 const SECTIONS: [&str; 13] = [
@@ -67,6 +67,9 @@ fn contents(classes: &[String], n_images: usize) -> Contents {
         log_loss: Some(0.5),
         ..ScopeScores::default()
     };
+    let model = |at: f64| ModelScores { macro_f1: estimate(at), accuracy: estimate(0.9) };
+    let test_scope =
+        |name: &str| TestScope { name: name.to_owned(), ensemble: model(0.75), folds: model(0.5) };
     let n = classes.len();
     let row = |at: usize| (0..n).map(move |to| if at == to { 30 } else { usize::from(to < at) });
     let matrix = |name: &str| ConfusionMatrix {
@@ -126,6 +129,13 @@ fn contents(classes: &[String], n_images: usize) -> Contents {
         verdict: vec!["First.".to_owned(), EVIL.to_owned()],
         notes: vec![EVIL.to_owned()],
         scores: vec![score("joint"), score(EVIL)],
+        test: Some(TestScores {
+            n_images: 21,
+            n_groups: 3,
+            n_folds: 5,
+            has_ensemble: true,
+            scopes: ["joint", EVIL].map(test_scope).to_vec(),
+        }),
         curves: vec![Curve {
             name: String::new(),
             metric: "macro F1".to_owned(),
@@ -193,6 +203,7 @@ fn contents(classes: &[String], n_images: usize) -> Contents {
             }],
             sizes: vec![SizeCount { height: 512, width: 384, n_images: 20_000 }],
             n_other_sizes: 1,
+            n_unmeasured: 7,
         },
         setup: Setup {
             command: EVIL.to_owned(),
@@ -299,6 +310,9 @@ fn a_page_is_complete_and_reads_nothing_whatever_the_names_are() {
         assert_eq!(title.as_deref(), Some(EVIL));
         assert!(text(parsed.root_element()).contains(&format!("{EVIL} 0")));
         assert_eq!(page.contains("class=\"heat"), n <= 40, "{n} classes");
+        let caption = "Scores on the test set (21 images of 3 people)";
+        assert!(text(parsed.root_element()).contains(caption));
+        assert!(page.contains("Macro F1, mean of 5 folds"));
     }
     let hangul = html(&contents(&["마스크 착용".to_owned(), "미착용".to_owned()], 2)).unwrap();
     check(&hangul, 1);
@@ -315,6 +329,7 @@ fn a_page_without_anything_has_every_section() {
     {
         assert!(page.contains(none), "{none}");
     }
+    assert!(!page.contains("Scores on the test set"));
     // No group has a person's attributes.
     assert!(page.contains("The data has no attributes"));
 }

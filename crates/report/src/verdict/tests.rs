@@ -3,7 +3,8 @@ use base::task::Unit;
 use super::{Basis, Grounds, verdict};
 use crate::contents::{
     AttributeScores, ClassRow, ClassTable, ConfusionMatrix, Curve, CurvePoint, Estimate,
-    FactorLabels, GapTest, PairCount, ReliabilityBin, ReliabilityOf, RunReport, ScopeScores,
+    FactorLabels, GapTest, ModelScores, PairCount, ReliabilityBin, ReliabilityOf, RunReport,
+    ScopeScores, TestScope, TestScores,
 };
 
 fn between(value: f64, low: f64, high: f64) -> Estimate {
@@ -58,6 +59,39 @@ fn the_score_and_what_it_holds_for_are_always_there() {
     let run = RunReport { scores: vec![scope("joint", Estimate::default())], ..run };
     assert!(verdict(&run, &grounds)[0].starts_with("The score is undefined"));
     assert_eq!(verdict(&RunReport::default(), &grounds).len(), 1);
+}
+
+#[test]
+fn the_test_score_of_a_cross_validation_counts() {
+    let (run, grounds) = plain();
+    let model = |macro_f1| ModelScores { macro_f1, accuracy: Estimate::of(0.5) };
+    let scope = |ensemble, folds| TestScope {
+        name: "joint".to_owned(),
+        ensemble: model(ensemble),
+        folds: model(folds),
+    };
+    let sentence = |it: TestScope, n_folds| {
+        let test =
+            TestScores { n_images: 21, n_groups: 3, n_folds, has_ensemble: true, scopes: vec![it] };
+        let run = RunReport { test: Some(test), ..run.clone() };
+        verdict(&run, &Grounds { basis: Basis::OutOfFold, ..grounds.clone() }).swap_remove(2)
+    };
+    let counts =
+        "The test score is the one that counts: no model was trained or selected on these images.";
+    assert_eq!(
+        sentence(scope(between(0.75, 0.7, 0.8), between(0.625, 0.5, 0.75)), 5),
+        format!(
+            "On the test set (21 images of 3 people), macro F1 is 0.750 (95 % CI 0.700 to 0.800) for the models of \
+             all folds together, and 0.625 (95 % CI 0.500 to 0.750) for a single model (mean of 5 folds). {counts}"
+        )
+    );
+    // One of them is unknown, and a single group has no interval.
+    assert_eq!(
+        sentence(scope(Estimate::default(), Estimate::of(0.625)), 1),
+        format!(
+            "On the test set (21 images of 3 people), macro F1 is 0.625 for a single model (mean of 1 fold). {counts}"
+        )
+    );
 }
 
 #[test]

@@ -21,12 +21,14 @@ fn crc(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, it| (0..8).fold(crc ^ u32::from(*it), bit))
 }
 
+/// A chunk of a PNG.
+fn chunk(kind: &[u8], data: &[u8]) -> Vec<u8> {
+    let length = (data.len() as u32).to_be_bytes();
+    let body = [kind, data].concat();
+    [&length[..], &body, &crc(&body).to_be_bytes()].concat()
+}
+
 fn png_bomb() -> Vec<u8> {
-    let chunk = |kind: &[u8], data: &[u8]| -> Vec<u8> {
-        let length = (data.len() as u32).to_be_bytes();
-        let body = [kind, data].concat();
-        [&length[..], &body, &crc(&body).to_be_bytes()].concat()
-    };
     let side = u32::from(SIDE).to_be_bytes();
     let header = [&side[..], &side, &[8, 2, 0, 0, 0]].concat();
     let data = chunk(b"IDAT", &[0x78, 0x9c, 3, 0, 0, 0, 0, 1]);
@@ -231,7 +233,7 @@ fn connections_that_are_closed_anywhere_are_forgotten() {
     for _ in 0..100 {
         // Closed in one direction: the server may still reply.
         let response = running.send(random.cut(&request));
-        assert!(response.status == 0 || response.status == 400, "{}", response.text);
+        assert!([0, 400, 499].contains(&response.status), "{}", response.text);
     }
     // The client's side is closed, the request is whole.
     running.check_alive();
@@ -266,4 +268,101 @@ fn pipelined_requests_are_replied_to_in_order_up_to_the_first_that_is_garbage() 
     assert_eq!(response.text.matches("HTTP/1.1 200").count(), 4, "{}", response.text);
     assert_eq!(response.text.matches("HTTP/1.1 400").count(), 1, "{}", response.text);
     running.check_alive();
+}
+
+#[test]
+fn what_is_not_a_request_gets_json_too_and_is_counted() {
+    let running = Running::start(|_| {});
+    let long = |n: usize| "x".repeat(n);
+    for (statuses, request) in [
+        (&[400][..], "\0garbage\r\n\r\n".to_owned()),
+        (&[400], "GET / HTTP/1.1\r\nno colon\r\n\r\n".to_owned()),
+        (&[414, 431], format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", long(65_536))),
+        (&[431], format!("GET / HTTP/1.1\r\nHost: a\r\nX-Long: {}\r\n\r\n", long(200_000))),
+        (&[431], format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X-A: b\r\n".repeat(300))),
+    ] {
+        let response = running.send(request.as_bytes());
+        let shown = (&request[..request.len().min(40)], &response.text);
+        let (head, body) = response.text.split_once("\r\n\r\n").unwrap();
+        assert!(statuses.contains(&response.status), "{shown:?}");
+        assert!(head.contains("content-type: application/json"), "{shown:?}");
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert!(body["error"].is_string(), "{shown:?}");
+    }
+    let metrics = "GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let text = running.send(metrics.as_bytes()).text;
+    assert!(text.contains("maskfit_requests_total{route=\"none\",status=\"400\"} 2"), "{text}");
+}
+
+/// A PNG of 30x20 pixels with a chunk before its pixels.
+fn png_with(kind: &[u8], data: &[u8]) -> Vec<u8> {
+    let mut png = png(30, 20);
+    // The signature, and the chunk of the sizes with 13 bytes of data.
+    let at = 8 + 8 + 13 + 4;
+    png.splice(at..at, chunk(kind, data));
+    png
+}
+
+#[test]
+fn metadata_of_an_image_are_not_inflated() {
+    // As many as the image has, so that a decoder may use about a megabyte.
+    let running = Running::start(|options| options.limits.max_pixels = 600);
+    // A zlib stream of stored blocks: 4 MB of zeros.
+    let block = [&[0, 0xff, 0xff, 0, 0][..], &[0; 0xffff]].concat();
+    let zlib = [&[0x78, 1][..], &block.repeat(64), &[1, 0, 0, 0xff, 0xff, 0, 0, 0, 0]].concat();
+    let plain = running.send(&post("/predict", "image/png", &png(30, 20)));
+    for (kind, head) in
+        [(&b"iCCP"[..], &b"name\0\0"[..]), (b"zTXt", b"name\0\0"), (b"iTXt", b"name\0\x01\0\0\0")]
+    {
+        let bomb = png_with(kind, &[head, &zlib].concat());
+        let response = running.send(&post("/predict", "image/png", &bomb));
+        assert_eq!(response.status, 200, "{}", response.text);
+        let body = |text: &str| text.split_once("\r\n\r\n").unwrap().1.to_owned();
+        assert_eq!(body(&response.text), body(&plain.text));
+    }
+}
+
+#[test]
+fn an_upload_that_is_given_up_is_counted_as_aborted() {
+    let running = Running::start(|_| {});
+    let request = post("/predict", "image/png", &png(40, 30));
+    let cut = &request[..request.len() - 9];
+    // In one direction, so that the response can be read; and in both, which drops the request.
+    let response = running.send(cut);
+    assert_eq!(response.status, 499, "{}", response.text);
+    assert!(response.text.contains("the client has stopped sending"), "{}", response.text);
+    running.connect().write_all(cut).unwrap();
+    let began = Instant::now();
+    let line = "maskfit_requests_total{route=\"/predict\",status=\"499\"} 2";
+    let metrics = || {
+        let request = "GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        running.send(request.as_bytes()).text
+    };
+    while !metrics().contains(line) {
+        assert!(began.elapsed() < Duration::from_secs(10), "{}", metrics());
+        thread::sleep(Duration::from_millis(20));
+    }
+    // Chunks that are none are wrong.
+    let head = "POST /predict HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: image/png\r\n\
+                Transfer-Encoding: chunked\r\n\r\n";
+    let response = running.send(format!("{head}-5\r\nabcde\r\n0\r\n\r\n").as_bytes());
+    assert_eq!(response.status, 400, "{}", response.text);
+}
+
+#[test]
+fn a_request_names_one_host() {
+    let running = Running::start(|_| {});
+    let live = |head: &str| {
+        let request = format!("GET /v2/health/live {head}Connection: close\r\n\r\n");
+        running.send(request.as_bytes())
+    };
+    assert_eq!(live("HTTP/1.1\r\nHost: a\r\n").status, 200);
+    assert_eq!(live("HTTP/1.1\r\nHost:\r\n").status, 200);
+    let none = live("HTTP/1.1\r\n");
+    assert!(none.status == 400 && none.text.contains("has no `Host`"), "{}", none.text);
+    let two = live("HTTP/1.1\r\nHost: a\r\nHost: b\r\n");
+    assert!(two.status == 400 && two.text.contains("several `Host`"), "{}", two.text);
+    // The version of the response is that of the request.
+    let old = live("HTTP/1.0\r\n");
+    assert!(old.text.starts_with("HTTP/1.0 200") || old.status == 200, "{}", old.text);
 }

@@ -12,3 +12,4 @@ mod raw;
 mod reloads;
 mod small;
 mod stopping;
+mod turns;

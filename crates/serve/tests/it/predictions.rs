@@ -139,6 +139,8 @@ fn an_image_that_cannot_be_decoded_fails_alone() {
     let reply = client.predict(b"text");
     assert_eq!(reply.status, 400);
     assert!(reply.json()["error"].as_str().unwrap().starts_with("this is not an image"));
+    let reply = client.predict(b"\0\0\0\x1cftypavif\0\0\0\0");
+    assert!(reply.text.contains("AVIF is not supported: save it as JPEG or PNG"), "{}", reply.text);
     // Too many pixels, by the header alone: 1001 x 1000.
     let reply = client.predict(&crate::encoded::png(1001, 1000));
     assert_eq!(reply.status, 400);
@@ -151,7 +153,7 @@ fn an_image_that_cannot_be_decoded_fails_alone() {
     assert!(reply.text.contains("inputs[0].data[1]"), "{}", reply.text);
     let text = client.get("/metrics").text;
     for line in [
-        "maskfit_images_total{model=\"m\",result=\"failed\"} 8",
+        "maskfit_images_total{model=\"m\",result=\"failed\"} 9",
         "maskfit_images_total{model=\"m\",result=\"ok\"} 3",
         "maskfit_queue_length{model=\"m\"} 0",
     ] {

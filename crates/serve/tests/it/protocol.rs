@@ -105,7 +105,7 @@ fn another_address_than_loopback_needs_a_token_or_permission() {
     bundle(1).save(dir.path(), "1").unwrap();
     let source = serve::Source { name: "m".to_owned(), dirs: vec![dir.path().to_owned()] };
     let mut options = serve::Options::new(vec![source]);
-    options.listen = "0.0.0.0:0".parse().unwrap();
+    options.listen = vec!["0.0.0.0:0".parse().unwrap()];
     match Server::start(options.clone()) {
         Err(ServeError::Options(text)) => assert!(text.contains("--token-file"), "{text}"),
         _ => panic!("it was started"),
@@ -119,14 +119,17 @@ fn what_cannot_be_opened_or_listened_on_is_an_error_before_the_first_request() {
     let dir = tempdir().unwrap();
     let source = serve::Source { name: "m".to_owned(), dirs: vec![dir.path().to_owned()] };
     let mut options = serve::Options::new(vec![source]);
-    options.listen = "127.0.0.1:0".parse().unwrap();
+    options.listen = vec!["127.0.0.1:0".parse().unwrap()];
     let err = Server::start(options.clone()).err().unwrap().to_string();
     assert!(err.starts_with("model `m`: "), "{err}");
     bundle(1).save(dir.path(), "1").unwrap();
     let first = Server::start(options.clone()).unwrap();
-    options.listen = first.address();
-    let err = Server::start(options).err().unwrap().to_string();
+    options.listen = vec![first.address()];
+    let err = Server::start(options.clone()).err().unwrap().to_string();
     assert!(err.starts_with("cannot listen on 127.0.0.1:") && err.contains("--listen"), "{err}");
+    // Of several addresses, the first that is free.
+    options.listen.push("127.0.0.1:0".parse().unwrap());
+    assert_ne!(Server::start(options).unwrap().address(), first.address());
 }
 
 #[test]

@@ -108,3 +108,18 @@ fn a_broken_bundle_leaves_the_old_one_until_it_is_whole() {
     wait_until("the new bundle", || is_same(&client.predict(image).ok(), &new));
     assert_ne!(version(), first);
 }
+
+#[test]
+fn a_server_looks_at_its_bundles_when_it_is_asked_to() {
+    let dir = tempdir().unwrap();
+    let image = &images(1)[0];
+    bundle(1).save(dir.path(), "1").unwrap();
+    // It would look by itself in an hour.
+    let server = start(&[("m", dir.path())], |it| it.poll = Duration::from_secs(3600));
+    let client = Client::new(&server);
+    bundle(2).save(dir.path(), "2").unwrap();
+    let new = expected(dir.path(), std::slice::from_ref(image), None).remove(0);
+    assert!(!is_same(&client.predict(image).ok(), &new));
+    server.control().reload();
+    wait_until("the new bundle", || is_same(&client.predict(image).ok(), &new));
+}

@@ -72,7 +72,7 @@ pub(crate) fn start(models: &[(&str, &Path)], edit: impl FnOnce(&mut Options)) -
         dirs: vec![dir.to_path_buf()],
     };
     let mut options = Options::new(models.iter().map(source).collect());
-    options.listen = "127.0.0.1:0".parse().unwrap();
+    options.listen = vec!["127.0.0.1:0".parse().unwrap()];
     options.linger = Duration::from_millis(200);
     options.poll = Duration::from_millis(20);
     edit(&mut options);

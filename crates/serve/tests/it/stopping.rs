@@ -82,8 +82,8 @@ fn what_was_begun_before_a_stop_is_finished_and_idle_connections_are_closed() {
     while !client.get("/metrics").text.contains("maskfit_connections 5") {
         thread::sleep(Duration::from_millis(5));
     }
-    let (stopper, begun) = (server.stopper(), Instant::now());
-    stopper.stop();
+    let (control, begun) = (server.control(), Instant::now());
+    control.stop();
     thread::sleep(Duration::from_millis(50));
     // It lives, and takes nothing new; who asks must have been connected.
     assert_eq!(client.get("/v2/health/ready").status, 503);

@@ -10,7 +10,7 @@ use trainer::Plan;
 use crate::{
     End,
     args::ShowArgs,
-    drawing::{Cell, Sheet, png, thumbnail},
+    drawing::{Cell, OWN_PNG, Sheet, png, thumbnail},
     output::Output,
     preparation::{manifest, settled, use_threads},
     terminal::Terminal,
@@ -27,6 +27,7 @@ struct Row {
 
 pub(super) fn show(args: &ShowArgs, terminal: &Terminal) -> anyhow::Result<End> {
     let output = Output::at(&args.output)?;
+    output.check(&OWN_PNG)?;
     let experiment = settled(&args.experiment, terminal)?;
     use_threads(experiment.threads)?;
     let manifest = manifest(&experiment, terminal)?;
@@ -88,7 +89,7 @@ pub(super) fn show(args: &ShowArgs, terminal: &Terminal) -> anyhow::Result<End> 
     let n_groups = (WIDE / group).max(1);
     let together = if n_groups > 1 { group } else { 1 };
     let sheet = Sheet { title, cells, columns: n_groups * group, together }.draw();
-    output.write(&png(&sheet))?;
+    output.write(&OWN_PNG, &png(&sheet))?;
     let images = if n_images == 1 { "image" } else { "images" };
     say!("{n_images} {images}, {} augmentations of each: {output}", args.samples);
     Ok(End::Done)

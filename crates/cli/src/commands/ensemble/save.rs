@@ -6,9 +6,10 @@ use anyhow::Context as _;
 use base::files::write_atomic_with;
 use ensemble::{CombineConfig, Conformal, Predicted, SoftVote};
 use infer::{Bundle, LabelledWriter};
+use metrics::{AttributeSums, Report};
 use trainer::class_tables;
 
-use super::{recipe::Fitted, report, scores::SEED, summary::Summary};
+use super::{attributes::Attributes, recipe::Fitted, report, scores::SEED, summary::Summary};
 use crate::{
     held_out::{Columns, FitOn},
     new_folder::NewFolder,
@@ -26,16 +27,17 @@ pub(super) struct Made {
     pub(super) weights: Vec<f64>,
 }
 
-/// Writes all files.
+/// Writes all files, and returns the scores of the nested predictions.
 ///
 /// - `nested`: the nested predictions.
 pub(super) fn save(
     output: &NewFolder,
     columns: &Columns,
+    attributes: &Attributes,
     made: &Made,
     nested: &Predicted<'_>,
     summary: &Summary,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Report> {
     // The largest files first: a disk that is full is noticed early.
     let bundle = bundle(columns, made)?;
     if let Some(problem) = bundle.problem() {
@@ -53,7 +55,7 @@ pub(super) fn save(
         table.finish()?.flush()
     });
     written.context(shown)?;
-    let scored = nested.report(SEED);
+    let scored = scores(columns, attributes, nested);
     for (file, text) in class_tables(name, &scored) {
         output.write(&file, text.as_bytes())?;
     }
@@ -61,7 +63,19 @@ pub(super) fn save(
     if let Some(all) = trained_on(columns)? {
         output.write(trained_on::FILE, all.to_csv().as_bytes())?;
     }
-    output.write("report.toml", report::to_toml(&made.fitted, &scored, summary).as_bytes())
+    output.write("report.toml", report::to_toml(&made.fitted, &scored, summary).as_bytes())?;
+    Ok(scored)
+}
+
+/// Returns the scores of the nested predictions, those by attribute among them.
+fn scores(columns: &Columns, attributes: &Attributes, nested: &Predicted<'_>) -> Report {
+    let Attributes { all, of_images } = attributes;
+    let named: Vec<(&str, &[String])> =
+        all.iter().map(|it| (it.name.as_str(), it.values.as_slice())).collect();
+    let images = of_images.iter().map(Vec::as_slice);
+    let mut sums = AttributeSums::new(&columns.task, &named, images);
+    of_images.iter().zip(nested.iter()).for_each(|(values, it)| sums.add(values, &it));
+    Report { attributes: sums.report(SEED), ..nested.report(SEED) }
 }
 
 /// Returns the bundle: the models of each run are one input of the combination.

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use data::{Content, Findings, Recognise, list_images};
 use explain::Target;
 use infer::LabelledPredictions;
@@ -13,8 +13,9 @@ use trainer::kfold::is_kfold;
 
 use crate::{
     args::{ExplainArgs, LabelledSide},
+    folds,
     preparation::{in_short, manifest},
-    runs,
+    runs::{self, LabelledTable},
     terminal::Terminal,
 };
 
@@ -25,6 +26,8 @@ pub(super) struct Input {
     /// Where it is, or its name in the data.
     pub(super) path: PathBuf,
     pub(super) content: Content,
+    /// The number of the model that explains it.
+    pub(super) member: usize,
     /// The name of its true class, if it is known.
     pub(super) truth: Option<String>,
 }
@@ -36,7 +39,7 @@ pub(super) struct Input {
 pub(super) fn inputs(args: &ExplainArgs, terminal: &Terminal) -> anyhow::Result<Vec<Input>> {
     let inputs = match args.side {
         Some(side) => labelled(args, side, terminal)?,
-        None => named(&args.images)?,
+        None => named(&args.images, args.member.unwrap_or(0))?,
     };
     match inputs.is_empty() {
         true => bail!("there are no images to explain"),
@@ -46,7 +49,7 @@ pub(super) fn inputs(args: &ExplainArgs, terminal: &Terminal) -> anyhow::Result<
 
 /// Lists the images of files and folders. Images of one folder are named by their paths in it, those of several by
 /// their whole paths.
-fn named(roots: &[PathBuf]) -> anyhow::Result<Vec<Input>> {
+fn named(roots: &[PathBuf], member: usize) -> anyhow::Result<Vec<Input>> {
     let (mut inputs, mut unreadable) = (Vec::new(), Findings::default());
     for root in roots {
         let mut folder = list_images(root, Recognise::ByContent)?;
@@ -58,7 +61,7 @@ fn named(roots: &[PathBuf]) -> anyhow::Result<Vec<Input>> {
         for (name, content) in folder.images {
             let path = if root.is_dir() { root.join(&name) } else { root.clone() };
             let name = if roots.len() == 1 { name } else { path.display().to_string() };
-            inputs.push(Input { name, path, content, truth: None });
+            inputs.push(Input { name, path, content, member, truth: None });
         }
     }
     if !unreadable.0.is_empty() {
@@ -71,6 +74,24 @@ fn named(roots: &[PathBuf]) -> anyhow::Result<Vec<Input>> {
     Ok(inputs)
 }
 
+/// Whether each image is explained by the fold of a cross-validation that held it out.
+pub(super) fn is_out_of_fold(args: &ExplainArgs, dir: &Path) -> bool {
+    is_kfold(dir) && args.side == Some(LabelledSide::Valid) && args.member.is_none()
+}
+
+/// Returns the table of labelled predictions of a set: those of the models that explain its images.
+fn table_of(args: &ExplainArgs, dir: &Path, side: LabelledSide) -> anyhow::Result<LabelledTable> {
+    let is_test = side == LabelledSide::Test;
+    if is_kfold(dir) && !is_out_of_fold(args, dir) {
+        let fold = args.member.unwrap_or(0);
+        return runs::labelled_table(&dir.join(format!("fold-{fold}")), is_test);
+    }
+    let table = runs::labelled_table(dir, is_test)?;
+    // Of repeats the first: the mean of all is the prediction of no model.
+    let first = Some(dir.join("oof-0.csv")).filter(|it| is_out_of_fold(args, dir) && it.is_file());
+    Ok(LabelledTable { path: first.unwrap_or(table.path), ..table })
+}
+
 /// Returns images of a run's own set, half of them wrong and half right.
 fn labelled(
     args: &ExplainArgs,
@@ -78,20 +99,14 @@ fn labelled(
     terminal: &Terminal,
 ) -> anyhow::Result<Vec<Input>> {
     let dir = runs::find(&args.run)?;
-    if is_kfold(&dir) {
-        bail!(
-            "{}: `--side` needs the folder of one run: name a fold, such as `{}`, or name `--images`",
-            dir.display(),
-            dir.join("fold-0").display()
-        );
-    }
     if !dir.join("config.toml").is_file() {
         bail!(
-            "{}: `--side` needs the folder of a run, with its data and predictions: name one, or name `--images`",
+            "{}: `--side` needs the folder of a run or a cross-validation, with its data and predictions: name one, or name `--images`",
             dir.display()
         );
     }
-    let table = runs::labelled_table(&dir, side == LabelledSide::Test)?;
+    let table = table_of(args, &dir, side)?;
+    let folds = is_out_of_fold(args, &dir).then(|| folds::holding_out(&dir)).transpose()?;
     let labelled = LabelledPredictions::open(&table.path, &table.task)?;
     let (factor, target) = (args.factor.as_deref(), args.target.as_deref());
     let scope = Target::parse(&table.task, factor, target)?.scope;
@@ -105,10 +120,17 @@ fn labelled(
         let Some(example) = by_name.get(name.as_str()) else {
             bail!("`{name}` is no longer in the data: restore the data of this run");
         };
+        let member = match &folds {
+            None => args.member.unwrap_or(0),
+            Some(folds) => *folds.get(name).with_context(|| {
+                format!("{}: no fold held `{name}` out", dir.join("data.csv").display())
+            })?,
+        };
         Ok(Input {
             name: name.clone(),
             path: Path::new(name).to_owned(),
             content: example.content.clone(),
+            member,
             truth: Some(table.task.class_name(projected.classes[at], scope)),
         })
     };

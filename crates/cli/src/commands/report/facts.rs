@@ -11,6 +11,7 @@ use data::{Manifest, sizes_of};
 use report::{ClassCount, ClassCounts, DataFacts, Histogram, MOST_CLASSES, SetFacts, SizeCount};
 
 use super::images::Images;
+use crate::folds;
 
 /// The most images whose size is read.
 const MOST_MEASURED: usize = 2000;
@@ -80,10 +81,7 @@ pub(super) fn read(dir: &Path, task: &Task) -> Result<Data, String> {
             "test" => 4,
             _ => 5,
         };
-        if let Some(fold) = cell(side).strip_prefix("fold ") {
-            let first = fold.split(';').next().unwrap_or_default();
-            data.fold_of.extend(first.parse().ok().map(|it| (cell(image).to_owned(), it)));
-        }
+        data.fold_of.extend(folds::of_side(cell(side)).map(|it| (cell(image).to_owned(), it)));
         n_images[set] += 1;
         groups[set].insert(cell(group).to_owned());
         counts[of_class][set] += 1;
@@ -170,7 +168,9 @@ fn histogram(factor: &base::task::Factor, numbers: &BTreeMap<i64, usize>) -> Opt
 
 /// Adds the sizes of images; of many data sets those of some images, evenly spaced.
 pub(super) fn add_sizes(facts: &mut DataFacts, manifest: &Manifest) {
-    let sizes = sizes_of(&Images::some(manifest, MOST_MEASURED), &|_, _| {});
+    let measured = Images::some(manifest, MOST_MEASURED);
+    facts.n_unmeasured = manifest.examples.len() - measured.len();
+    let sizes = sizes_of(&measured, &|_, _| {});
     let mut counts: BTreeMap<[usize; 2], usize> = BTreeMap::new();
     sizes.into_iter().flatten().for_each(|it| *counts.entry(it).or_default() += 1);
     let mut counts: Vec<([usize; 2], usize)> = counts.into_iter().collect();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use base::{Task, text};
 use infer::Bundle;
 use report::Basis;
@@ -79,10 +79,7 @@ pub(super) fn all(named: &[PathBuf]) -> anyhow::Result<Vec<Found>> {
 /// # Errors
 /// It is no finished run, or has no labelled predictions.
 pub(super) fn one(dir: &Path) -> anyhow::Result<Found> {
-    // A run's own bundle is the run.
-    let of_run =
-        dir.parent().filter(|it| dir.ends_with("best") && it.join("config.toml").is_file());
-    let dir = of_run.unwrap_or(dir);
+    let dir = run_of(dir);
     let kind = kind(dir);
     let has = |name: &str| dir.join(name).is_file();
     if matches!(kind, Kind::Run | Kind::Kfold) && has("config.toml") && !has("report.toml") {
@@ -127,6 +124,13 @@ pub(super) fn one(dir: &Path) -> anyhow::Result<Found> {
     Ok(Found { dir, name, kind, table: path, task, set, basis, experiment, is_test })
 }
 
+/// Returns the folder of a run for that of its own bundle; any other as it is.
+fn run_of(dir: &Path) -> &Path {
+    let of_run =
+        dir.parent().filter(|it| dir.ends_with("best") && it.join("config.toml").is_file());
+    of_run.unwrap_or(dir)
+}
+
 fn kind(dir: &Path) -> Kind {
     let has = |name: &str| dir.join(name).is_file();
     let is_evaluation = || {
@@ -156,12 +160,30 @@ fn has_runs(dir: &Path) -> bool {
 
 /// Returns the settings that name the data; or why there are none.
 fn experiment(dir: &Path, kind: Kind) -> Result<Experiment, String> {
-    match kind {
-        Kind::Run | Kind::Kfold => of_run(dir).map_err(|err| format!("{err:#}")),
-        Kind::Ensemble | Kind::Evaluation => {
-            Err(format!("the folder of an {} does not name its data", kind.name()))
-        }
-        Kind::Soup => Err("the folder of a soup does not name its data".to_owned()),
+    let experiment = match kind {
+        Kind::Run | Kind::Kfold => of_run(dir),
+        // All its runs have the same images.
+        Kind::Ensemble => first_run(dir).and_then(|it| of_run(&it)),
+        Kind::Evaluation => Err(anyhow!("the folder of an evaluation does not name its data")),
+        Kind::Soup => Err(anyhow!("the folder of a soup does not name its data")),
+    };
+    experiment.map_err(|err| format!("{err:#}"))
+}
+
+/// Returns the first run of an ensemble, as it was named.
+fn first_run(dir: &Path) -> anyhow::Result<PathBuf> {
+    let path = dir.join("report.toml");
+    let report: toml::Table = text::read(&path)?.parse()?;
+    let members = report.get("members").and_then(toml::Value::as_array);
+    // The latest run may be another now.
+    let run = members.and_then(|it| it.first()?.get("run")?.as_str()).filter(|it| *it != "latest");
+    let run = run.with_context(|| format!("{}: no run is named", path.display()))?;
+    let found = runs::find(Path::new(run))?;
+    match run_of(&found).join("config.toml").is_file() {
+        true => Ok(run_of(&found).to_owned()),
+        false => bail!(
+            "`{run}`, a run of the ensemble, is not here, or does not name its data: `cd` to where they were combined"
+        ),
     }
 }
 

@@ -112,6 +112,7 @@ mod tests {
             attributes: Vec::new(),
             usage: Use::Pool,
             weight: 1.0,
+            hash: None,
         };
         Manifest::new(task, vec!["g".to_owned()], images.iter().map(example).collect())
     }

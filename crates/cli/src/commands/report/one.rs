@@ -17,6 +17,7 @@ use super::{
     maps,
     predictions::{self, Read},
     setup::setup,
+    test_set,
 };
 use crate::{runs, terminal::Terminal};
 
@@ -52,6 +53,7 @@ pub(super) fn report(
 
     let all = &read.collected;
     run.scores = all.scores();
+    test_set::add(&mut run, found);
     run.curves = curves(found, &mut run.notes);
     run.confusions = all.confusions();
     run.classes = all.classes();

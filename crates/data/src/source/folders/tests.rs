@@ -225,4 +225,11 @@ fn copies_with_different_labels_or_in_different_sets_are_noted() {
         "copies of another image: 1 with different labels, such as `train/a/1.png` and `train/b/2.png`; 1 of \
          a different image or set, such as `train/b/3.png` and `val/b/4.png`; `maskfit eda` shows them"
     );
+    // By the hashes of the files, which are unknown until the files are read.
+    let hash = |manifest: &Manifest, name: &str| {
+        manifest.examples.iter().find(|it| it.name.ends_with(name)).unwrap().hash
+    };
+    let [first, second, third] = ["1.png", "2.png", "3.png"].map(|it| hash(&manifest, it));
+    assert!(first.is_some() && first == second && first != third);
+    assert_eq!(hash(&listed(dir.path()).0, "1.png"), None);
 }

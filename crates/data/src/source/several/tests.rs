@@ -62,6 +62,7 @@ fn manifest(task: Task, images: &[(&str, usize, Use)]) -> Manifest {
         attributes: Vec::new(),
         usage,
         weight: 1.0,
+        hash: None,
     };
     let examples = images.iter().enumerate().map(example).collect();
     let notes = vec![format!("{} names", images.len())];
