@@ -1,0 +1,217 @@
+//! A card: its context, its streams, its memory and its kernels.
+//!
+//! `cudarc` opens the driver's library when it is first asked for, so that the program is built and runs without CUDA.
+//! Everything runs on one stream, except uploads (`upload.rs`), which have their own.
+//! cudarc's tracking of events by slice is off: buffers are ordered by the stream they are used on.
+
+use std::{fmt, sync::Arc};
+
+use cudarc::driver::{CudaContext, CudaEvent, DeviceRepr, DriverError, sys};
+
+use crate::{
+    context::{Context, Info, Meter},
+    error::{Error, Result},
+    memory::{Buffer, Memory, Slice, Usage},
+    module::{Launch, Modules, Ptx},
+    number::Number,
+};
+
+/// The oldest driver whose compiler accepts our PTX, which says `.version 7.8`: that of CUDA 11.8.
+pub const OLDEST_DRIVER: i32 = 11_080;
+
+/// A card that is open. Copies share it; the last one closes it, when its buffers are gone.
+#[derive(Clone)]
+pub struct Device {
+    modules: Arc<Modules>,
+    memory: Arc<Memory>,
+    pub(crate) context: Arc<Context>,
+}
+
+impl Device {
+    /// How many cards there are; 0 without a driver.
+    #[must_use]
+    pub fn count() -> usize {
+        if !has_driver() {
+            return 0;
+        }
+        CudaContext::device_count().map_or(0, |it| usize::try_from(it).unwrap_or(0))
+    }
+
+    /// Opens a card: checks the driver and the card's generation, and makes a stream.
+    ///
+    /// # Errors
+    /// Without a driver, with one older than [`OLDEST_DRIVER`], with fewer cards, with a card before compute
+    /// capability 8.0, or if a call of the driver fails.
+    pub fn open(index: usize) -> Result<Self> {
+        if !has_driver() {
+            return Err(Error::NoDriver);
+        }
+        let failed = |what: &str| {
+            let what = what.to_owned();
+            move |source| Error::Driver { index, what, source }
+        };
+        let count = match CudaContext::device_count() {
+            Ok(count) => usize::try_from(count).unwrap_or(0),
+            Err(DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE)) => 0,
+            Err(err) => return Err(failed("counting the cards")(err)),
+        };
+        let driver = driver_version().map_err(failed("asking for the driver's version"))?;
+        if driver < OLDEST_DRIVER {
+            return Err(Error::OldDriver { found: driver, needed: OLDEST_DRIVER });
+        }
+        if index >= count {
+            return Err(Error::NoDevice { index, count });
+        }
+        let cuda = CudaContext::new(index).map_err(failed("opening the card"))?;
+        #[expect(
+            unsafe_code,
+            reason = "cudarc marks it so: without its events, streams must be ordered by hand"
+        )]
+        // SAFETY: no `CudaSlice` is used in this crate; buffers are ordered by the one stream, and uploads by events.
+        unsafe {
+            cuda.disable_event_tracking();
+        }
+        let info =
+            Info::read(&cuda, index, driver).map_err(failed("asking for the card's properties"))?;
+        let (major, minor) = info.capability;
+        if major < 8 {
+            return Err(Error::OldDevice { index, name: info.name, major, minor });
+        }
+        let context = Arc::new(Context::new(cuda, info)?);
+        Ok(Self { modules: Modules::new(&context), memory: Memory::new(&context), context })
+    }
+
+    /// What the card is.
+    #[must_use]
+    pub fn info(&self) -> &Info {
+        &self.context.info
+    }
+
+    /// Memory whose contents are not defined yet.
+    ///
+    /// # Errors
+    /// For no bytes, or if the card has not as many left, even after the cache was emptied.
+    pub fn alloc(&self, bytes: usize) -> Result<Buffer> {
+        self.memory.alloc(bytes)
+    }
+
+    /// Memory of zeros.
+    ///
+    /// # Errors
+    /// As [`Device::alloc`].
+    pub fn zeros(&self, bytes: usize) -> Result<Buffer> {
+        let mut buffer = self.alloc(bytes)?;
+        buffer.zero()?;
+        Ok(buffer)
+    }
+
+    /// A buffer with a copy of these numbers.
+    ///
+    /// # Errors
+    /// As [`Device::alloc`].
+    pub fn upload<T: DeviceRepr + Copy>(&self, numbers: &[T]) -> Result<Buffer> {
+        let mut buffer = self.alloc(size_of_val(numbers))?;
+        buffer.write(numbers)?;
+        Ok(buffer)
+    }
+
+    /// Waits for the device, and copies a part of a buffer to the host.
+    ///
+    /// # Errors
+    /// If its bytes are no whole number of `T`, if the driver fails, or if an earlier kernel did.
+    pub fn download<T: Number>(&self, from: Slice<'_>) -> Result<Vec<T>> {
+        self.memory.download(from)
+    }
+
+    /// Bytes of the device's memory that this program holds.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.memory.usage()
+    }
+
+    /// Bytes of the device that are free, by the driver's count, and all of them; the cache is not free.
+    ///
+    /// # Errors
+    /// If the driver fails.
+    pub fn free_memory(&self) -> Result<(usize, usize)> {
+        self.memory.free_memory()
+    }
+
+    /// Gives the cache's memory back to the driver.
+    ///
+    /// # Errors
+    /// If the driver fails.
+    pub fn empty_cache(&self) -> Result<()> {
+        self.memory.empty_cache()
+    }
+
+    /// Whether freed buffers are kept for their next use, which is so at first. Without the cache every buffer is one
+    /// of the driver's, so that a checker finds reads of freed or never written memory.
+    ///
+    /// # Errors
+    /// If the driver fails.
+    pub fn set_caching(&self, is_on: bool) -> Result<()> {
+        self.memory.set_caching(is_on)
+    }
+
+    /// Prepares a launch of a kernel: one block of one warp, without shared memory or arguments, unless it is told more.
+    pub fn launch<'a>(&'a self, ptx: &'static Ptx, kernel: &'a str) -> Launch<'a> {
+        Launch::new(&self.modules, ptx, kernel)
+    }
+
+    /// Waits until everything that was asked for is done, and reports what failed meanwhile.
+    ///
+    /// # Errors
+    /// If a kernel or a copy failed since the last call.
+    pub fn synchronize(&self) -> Result<()> {
+        self.context.meter().synchronisations += 1;
+        self.context.cuda.synchronize().map_err(self.context.failed("a kernel or a copy"))
+    }
+
+    /// A point of the device's stream, to wait for.
+    ///
+    /// # Errors
+    /// If a call of the driver fails.
+    pub fn record(&self) -> Result<CudaEvent> {
+        self.context.record()
+    }
+
+    /// What was done since the device was opened, or since [`Device::reset_meter`].
+    #[must_use]
+    pub fn read_meter(&self) -> Meter {
+        self.context.meter().clone()
+    }
+
+    /// Sets the meter to zero.
+    pub fn reset_meter(&self) {
+        *self.context.meter() = Meter::default();
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cuda:{} ({})", self.info().index, self.info().name)
+    }
+}
+
+impl PartialEq for Device {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.context, &other.context)
+    }
+}
+
+impl Eq for Device {}
+
+#[expect(unsafe_code, reason = "opens a library")]
+fn has_driver() -> bool {
+    // SAFETY: it loads the driver's library, as every later call does.
+    unsafe { sys::is_culib_present() }
+}
+
+#[expect(unsafe_code, reason = "a call of the driver")]
+fn driver_version() -> std::result::Result<i32, DriverError> {
+    let mut version = 0;
+    // SAFETY: the pointer is valid for the call.
+    unsafe { sys::cuDriverGetVersion(&raw mut version) }.result()?;
+    Ok(version)
+}
