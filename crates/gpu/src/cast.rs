@@ -42,6 +42,19 @@ pub fn cast_times(
     launch(device, n, from, (&*to.0, to.1), Some(times))
 }
 
+/// to = from, for a buffer whose owner lets a kernel write it: that of a parameter.
+///
+/// # Errors
+/// If the sizes do not fit.
+pub fn cast_into(
+    device: &Device,
+    n: usize,
+    from: (&Buffer, Storage),
+    to: (&Buffer, Storage),
+) -> Result<()> {
+    launch(device, n, from, to, None)
+}
+
 /// The same for a buffer whose owner lets a kernel write it.
 #[expect(unsafe_code, reason = "a launch")]
 pub(crate) fn launch(

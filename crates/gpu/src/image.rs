@@ -7,7 +7,7 @@
 use cudarc::driver::DeviceRepr;
 
 use crate::{
-    Buffer, Device, Error, Ptx, Result, Storage,
+    Buffer, Device, Error, Ptx, Result, Slice, Storage,
     prologue::count,
     rows::{THREADS, has, number_of},
 };
@@ -74,7 +74,7 @@ pub enum Fill {
 #[derive(Debug, Clone, Copy)]
 pub struct Images<'a> {
     /// `[m, h, w, 3]`, RGB8.
-    pub pixels: &'a Buffer,
+    pub pixels: Slice<'a>,
     /// The number of images, m.
     pub n: usize,
     /// `[h, w]` of every image.
@@ -211,7 +211,11 @@ pub fn normalise(
     if !(3..=8).contains(&channels) {
         return Err(Error::arguments(at, format!("{channels} channels; from 3 to 8 are possible")));
     }
-    has(at, "pixels", images.pixels, images.n * h * w * 3)?;
+    let bytes = images.n * h * w * 3;
+    if images.pixels.bytes() < bytes {
+        let what = format!("`pixels` has {} bytes, and needs {bytes}", images.pixels.bytes());
+        return Err(Error::arguments(at, what));
+    }
     has(at, "ys", ys, samples.len() * h * w * channels * storage.bytes())?;
     if let Some(misfit) = samples.iter().find_map(|it| images.misfit(it)) {
         return Err(Error::arguments(at, misfit));

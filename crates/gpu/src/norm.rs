@@ -50,13 +50,14 @@ impl Norm {
     }
 }
 
-/// The running statistics of a norm, f32 `[c]` each: (1 - momentum)·old + momentum·new.
-#[derive(Debug)]
+/// The running statistics of a norm, f32 `[c]` each: (1 - momentum)·old + momentum·new. The kernel writes them, as an
+/// optimizer does its parameters; their owner lets it.
+#[derive(Debug, Clone, Copy)]
 pub struct Running<'a> {
     /// The mean.
-    pub mean: &'a mut Buffer,
+    pub mean: &'a Buffer,
     /// The unbiased variance.
-    pub variance: &'a mut Buffer,
+    pub variance: &'a Buffer,
     /// The weight of this batch.
     pub momentum: f32,
 }

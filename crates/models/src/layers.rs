@@ -1,7 +1,7 @@
 //! The layers of backbones.
 
-use candle::{Result, Tensor, Var};
-use ops::{Activation, Epilogue, Padding, Pass, Value, Window};
+use candle::{Result, Var};
+use ops::{Activation, Epilogue, Padding, Pass, RunningStatistics, Value, Window};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -204,12 +204,13 @@ impl Layer for BatchNorm {
         let NormSettings { eps, momentum, .. } = self.settings;
         match pass {
             Pass::Train(it) if !it.tape.is_frozen(&self.weight) => {
-                let normed = ops::batch_norm(xs, &gamma, &beta, eps, self.activation);
-                let (ys, moments) = normed.map_err(|err| err.context(self.path.clone()))?;
-                let momentum = it.momentum.unwrap_or(momentum);
-                update_running(&self.running_mean, moments.mean.iter().copied(), momentum)?;
-                update_running(&self.running_var, moments.unbiased_variance(), momentum)?;
-                Ok(ys)
+                let running = RunningStatistics {
+                    mean: &self.running_mean,
+                    variance: &self.running_var,
+                    momentum: it.momentum.unwrap_or(momentum),
+                };
+                ops::batch_norm_running(xs, &gamma, &beta, running, eps, self.activation)
+                    .map_err(|err| err.context(self.path.clone()))
             }
             _ => {
                 let running = (self.running_mean.as_tensor(), self.running_var.as_tensor());
@@ -217,14 +218,6 @@ impl Layer for BatchNorm {
             }
         }
     }
-}
-
-/// Moves a running statistic towards a batch's: (1 - momentum)·old + momentum·new.
-fn update_running(running: &Var, batch: impl Iterator<Item = f64>, momentum: f64) -> Result<()> {
-    let old = running.to_dtype(candle::DType::F64)?.to_vec1::<f64>()?;
-    let new = old.iter().zip(batch).map(|(old, new)| old + momentum * (new - old));
-    let new = Tensor::from_iter(new, running.device())?.to_dtype(running.dtype())?;
-    running.set(&new)
 }
 
 /// A convolution, its norm and its activation.

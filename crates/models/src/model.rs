@@ -136,6 +136,12 @@ impl Model {
         self.forward_tapped(xs, pass, &mut |_, ys| Ok(ys))
     }
 
+    /// [`forward`](Model::forward) on images that may be on a card: see
+    /// [`normalise_on_card`](ops::normalise_on_card).
+    pub fn forward_value(&self, xs: Value, pass: &Pass<'_>) -> Result<Vec<Output>> {
+        self.run(xs, pass, &mut |_, ys| Ok(ys))
+    }
+
     /// [`forward`](Model::forward), in which `tap` may replace the output of each stage of the backbone before
     /// it is read: by a leaf of the pass's tape, for its gradient.
     ///
@@ -147,7 +153,11 @@ impl Model {
         pass: &Pass<'_>,
         tap: &mut Tap<'_>,
     ) -> Result<Vec<Output>> {
-        let mut ys = Value::constant(xs.clone());
+        self.run(Value::constant(xs.clone()), pass, tap)
+    }
+
+    fn run(&self, xs: Value, pass: &Pass<'_>, tap: &mut Tap<'_>) -> Result<Vec<Output>> {
+        let mut ys = xs;
         for (stage, name) in self.backbone.iter().zip(&self.stages) {
             ys = tap(name, stage.forward(&ys, pass)?)?;
         }

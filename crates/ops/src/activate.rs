@@ -7,7 +7,7 @@ use std::rc::Rc;
 use candle::Result;
 
 use crate::{
-    Activation, Value,
+    Activation, Value, card,
     graph::Op,
     prologue::{Grad, NormBackward, Prologue},
 };
@@ -16,6 +16,9 @@ use crate::{
 pub fn activate(xs: &Value, activation: Activation) -> Result<Value> {
     if activation == Activation::None {
         return Ok(xs.clone());
+    }
+    if let Some(card) = xs.card() {
+        return card::activate(card, xs, activation);
     }
     let x = xs.tensor()?;
     let prologue = Prologue { activation, ..Prologue::none(x.dims().last().copied().unwrap_or(1)) };

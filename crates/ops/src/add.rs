@@ -3,7 +3,7 @@
 use candle::{Result, bail};
 
 use crate::{
-    Value,
+    Value, card,
     graph::Op,
     prologue::{self, Grad},
 };
@@ -12,6 +12,9 @@ use crate::{
 pub fn add(xs: &Value, ys: &Value) -> Result<Value> {
     if xs.dims() != ys.dims() {
         bail!("add: {:?} and {:?} differ", xs.dims(), ys.dims());
+    }
+    if let Some(card) = Value::card_of(&[xs, ys]) {
+        return card::add(&card, xs, ys);
     }
     let total = prologue::add((&xs.raw()?, xs.prologue()), (&ys.raw()?, ys.prologue()))?;
     let (x_slot, y_slot) = (xs.slot(), ys.slot());

@@ -15,6 +15,7 @@ use candle::{Result, bail};
 use crate::{
     Value, Window,
     blocks::{overwrite, rows_per_block},
+    card,
     graph::Op,
     kernel::kernel,
     profiler::{Event, Phase, record},
@@ -29,6 +30,9 @@ use crate::{
 pub fn avg_pool(xs: &Value, window: Window) -> Result<Value> {
     let &[n, h, w, _] = xs.dims() else { bail!("avg_pool: {:?} is not a feature map", xs.dims()) };
     let grid = window.on(n, [h, w])?;
+    if let Some(card) = xs.card() {
+        return card::avg_pool(card, xs, &grid);
+    }
     let axis = |axis: usize| Axis {
         size: grid.size[axis],
         windows: (0..grid.out[axis])
@@ -55,6 +59,9 @@ pub fn adaptive_avg_pool(xs: &Value, out: [usize; 2]) -> Result<Value> {
     }
     if out == [h, w] {
         return Ok(xs.clone());
+    }
+    if let Some(card) = xs.card() {
+        return card::adaptive_avg_pool(card, xs, out);
     }
     let axis = |size: usize, out: usize| Axis {
         size,

@@ -9,11 +9,12 @@
 
 use std::{ops::Range, rc::Rc};
 
-use candle::{DType, Result, Tensor, bail};
+use candle::{DType, Result, Tensor, Var, bail};
 
 use crate::{
     Activation, Value,
     blocks::{reduce, rows_per_block},
+    card,
     graph::Op,
     moments::{Moments, lines},
     profiler::{Event, Phase, record},
@@ -35,6 +36,9 @@ pub fn batch_norm(
     eps: f64,
     activation: Activation,
 ) -> Result<(Value, Moments)> {
+    if Value::card_of(&[xs, gamma, beta]).is_some() {
+        bail!("batch_norm: its moments would be of the host: on a card it is `batch_norm_running`");
+    }
     let n_channels = gamma.raw()?.elem_count();
     let count = xs.raw()?.elem_count() / n_channels;
     if count < 2 {
@@ -53,6 +57,47 @@ pub fn batch_norm(
     Ok((ys, moments))
 }
 
+/// The running statistics of a norm, and the weight of each batch in them.
+pub struct RunningStatistics<'a> {
+    /// `[c]`.
+    pub mean: &'a Var,
+    /// `[c]`, unbiased.
+    pub variance: &'a Var,
+    /// (1 - momentum)·old + momentum·new.
+    pub momentum: f64,
+}
+
+/// [`batch_norm`], which also moves running statistics towards those of the batch; on a card they change there.
+///
+/// # Errors
+/// Same as [`batch_norm`].
+pub fn batch_norm_running(
+    xs: &Value,
+    gamma: &Value,
+    beta: &Value,
+    running: RunningStatistics<'_>,
+    eps: f64,
+    activation: Activation,
+) -> Result<Value> {
+    let RunningStatistics { mean, variance, momentum } = running;
+    if let Some(card) = Value::card_of(&[xs, gamma, beta]) {
+        let running = (mean.as_tensor(), variance.as_tensor(), momentum);
+        return card::batch_norm(&card, xs, (gamma, beta), running, eps, activation);
+    }
+    let (ys, moments) = batch_norm(xs, gamma, beta, eps, activation)?;
+    update_running(mean, moments.mean.iter().copied(), momentum)?;
+    update_running(variance, moments.unbiased_variance(), momentum)?;
+    Ok(ys)
+}
+
+/// Moves a running statistic towards a batch's: (1 - momentum)·old + momentum·new.
+fn update_running(running: &Var, batch: impl Iterator<Item = f64>, momentum: f64) -> Result<()> {
+    let old = running.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+    let new = old.iter().zip(batch).map(|(old, new)| old + momentum * (new - old));
+    let new = Tensor::from_iter(new, running.device())?.to_dtype(running.dtype())?;
+    running.set(&new)
+}
+
 /// Normalises each channel by given statistics, which are constants in the backward pass.
 ///
 /// - `mean`, `variance`: `[c]`.
@@ -64,6 +109,10 @@ pub fn batch_norm_fixed(
     eps: f64,
     activation: Activation,
 ) -> Result<Value> {
+    if let Some(card) = Value::card_of(&[xs, gamma, beta]) {
+        let affine = (gamma, beta);
+        return card::batch_norm_fixed(&card, xs, affine, (mean, variance), eps, activation);
+    }
     let list = |it: &Tensor| it.to_dtype(candle::DType::F64)?.to_vec1::<f64>();
     let moments = Moments { mean: list(mean)?, variance: list(variance)?, count: 0 };
     normalise(xs, xs.tensor()?, gamma, beta, moments, eps, activation, false)
@@ -78,6 +127,9 @@ pub fn scale_and_shift(
     shift: Option<&Value>,
     activation: Activation,
 ) -> Result<Value> {
+    if let Some(card) = Value::card_of(&[xs]) {
+        return card::scale_and_shift(&card, xs, scale, shift, activation);
+    }
     let x = xs.tensor()?;
     let c = x.dims().last().copied().unwrap_or(1);
     let all = |number: f64| Tensor::full(number, c, x.device())?.to_dtype(x.dtype());

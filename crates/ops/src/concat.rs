@@ -14,6 +14,7 @@ use candle::{Result, bail};
 use crate::{
     Moments, Value,
     blocks::{overwrite, rows_per_block},
+    card,
     graph::Op,
     profiler::{Event, Phase, record},
     prologue::{Grad, GradView, View},
@@ -37,6 +38,9 @@ pub fn concat(parts: &[&Value]) -> Result<Value> {
     }
     let widths: Vec<usize> = dims.iter().map(|it| it[before.len()]).collect();
     let width = widths.iter().sum();
+    if let Some(card) = Value::card_of(parts) {
+        return card::concat(&card, parts, &[before, &[width]].concat());
+    }
     let n_rows: usize = before.iter().product();
     let event = move |phase| Event {
         shape: format!("{width}"),

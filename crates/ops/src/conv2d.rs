@@ -25,6 +25,7 @@ use groups::Groups;
 use crate::{
     Epilogue, Moments, Value, Window,
     blocks::{Part, overwrite_blocks, overwrite_parts, total},
+    card,
     epilogue::OnRows,
     frame::{Frame, PrologueBackward},
     graph::Op,
@@ -51,6 +52,10 @@ pub fn conv2d(
     window: Window,
     then: Option<&Epilogue>,
 ) -> Result<Value> {
+    if let Some(card) = Value::card_of(&[xs, weight]) {
+        let then = Epilogue::on_card(then, &card, &[xs, weight], weight.dims()[0])?;
+        return card::conv2d(&card, xs, weight, window, then);
+    }
     let (x, k) = (xs.raw()?, weight.tensor()?);
     let (n, h, w, n_in) = x.dims4()?;
     let [kh, kw] = window.kernel;

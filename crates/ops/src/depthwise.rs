@@ -18,9 +18,11 @@ use tiles::{groups, parts, tiles};
 use crate::{
     Epilogue, Moments, Value, Window,
     blocks::{Part, add_to, overwrite_blocks, overwrite_parts, total},
+    card,
     epilogue::OnRows,
     frame::{Frame, PrologueBackward},
     graph::Op,
+    linear,
     matmul::{End, Left, Panels, Rows, multiply, padded},
     profiler::{Event, Phase, record},
     prologue::{BackwardSums, Grad, GradView, View},
@@ -43,6 +45,11 @@ pub fn depthwise(
     window: Window,
     then: Option<&Epilogue>,
 ) -> Result<Value> {
+    if let Some(card) = Value::card_of(&[xs, weight]) {
+        let c = weight.dims().last().copied().unwrap_or(1);
+        let then = Epilogue::on_card(then, &card, &[xs, weight], c)?;
+        return card::depthwise(&card, xs, weight, window, then);
+    }
     let (x, k) = (xs.raw()?, weight.tensor()?);
     let (n, h, w, c) = x.dims4()?;
     let [kh, kw] = window.kernel;
@@ -109,6 +116,10 @@ pub fn expand_depthwise(
     window: Window,
     then: &Epilogue,
 ) -> Result<Value> {
+    if Value::card_of(&[xs, expand, weight]).is_some() {
+        let wide = linear(xs, expand, None, Some(between))?;
+        return depthwise(&wide, weight, window, Some(then));
+    }
     let (x, e, k) = (xs.raw()?, expand.tensor()?, weight.tensor()?);
     let (n, h, w, n_in) = x.dims4()?;
     let [kh, kw] = window.kernel;

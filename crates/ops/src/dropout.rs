@@ -8,10 +8,10 @@
 //! A mask depends on seed, layer, step and global row, not on how the step is split into batches.
 
 use base::Rng;
-use candle::{Result, Tensor};
+use candle::{DType, Device, Result, Tensor};
 use rand::Rng as _;
 
-use crate::{Pass, Value, gate, prologue::Grad};
+use crate::{Pass, Value, card, gate, prologue::Grad};
 
 /// Zeroes each number with probability `p` and scales the others by 1 / (1 - p).
 ///
@@ -44,7 +44,15 @@ fn mask(xs: &Value, p: f64, pass: &Pass<'_>, name: &str, per_row: usize) -> Resu
         let mut rng = pass.stream(name, row).expect("a training pass has streams");
         mask.extend((0..per_row).map(|_| sample(&mut rng)));
     }
-    let (device, dtype) = (xs.raw()?.device().clone(), xs.raw()?.dtype());
+    let card = xs.card();
+    if let (Some(card), true) = (card, per_row > 1 || dims.len() == 1) {
+        let is_kept: Vec<bool> = mask.iter().map(|it| *it != 0.0).collect();
+        return card::dropout(card, xs, &is_kept, kept);
+    }
+    let (device, dtype) = match card {
+        Some(_) => (Device::Cpu, DType::F32),
+        None => (xs.raw()?.device().clone(), xs.raw()?.dtype()),
+    };
     let mask = Tensor::from_vec(mask, (dims[0], per_row), &device)?.to_dtype(dtype)?;
     if per_row == 1 && dims.len() > 1 {
         // A gate that is equal for all channels.

@@ -11,6 +11,7 @@ use candle::{DType, Result, Tensor, bail};
 use crate::{
     Activation, Moments, Value,
     activation::{both_of, by_activation},
+    card::{self, Card},
     graph::Op,
     lanes::{Lanes, Two, prefetch},
     moments::lines,
@@ -19,9 +20,16 @@ use crate::{
 
 /// The function applied to a result before it is stored.
 pub struct Epilogue {
-    line: Arc<Line>,
+    line: Lines,
     activation: Activation,
     plus: Option<Value>,
+}
+
+/// An affine function of each channel, where its values are.
+#[derive(Clone)]
+enum Lines {
+    Host(Arc<Line>),
+    Card(Card, card::Line),
 }
 
 /// An affine function of each channel.
@@ -43,6 +51,12 @@ impl Epilogue {
         eps: f64,
         activation: Activation,
     ) -> Result<Epilogue> {
+        if let Some(card) = Value::card_of(&[gamma, beta]) {
+            let (gamma, beta) = (gamma.on_card(&card)?, beta.on_card(&card)?);
+            let (line, _) =
+                card::Line::of_norm(card::norm_line(&gamma, &beta, (mean, variance), eps)?);
+            return Ok(Epilogue { line: Lines::Card(card, line), activation, plus: None });
+        }
         let list = |it: &Tensor| it.to_dtype(DType::F64)?.to_vec1::<f64>();
         let line = gamma.packed(|| {
             let moments = Moments { mean: list(mean)?, variance: list(variance)?, count: 0 };
@@ -50,7 +64,7 @@ impl Epilogue {
             let (_, scale, shift) = lines(&gamma, &beta, &moments, eps);
             Ok(Line { scale, shift })
         })?;
-        Ok(Epilogue { line, activation, plus: None })
+        Ok(Epilogue { line: Lines::Host(line), activation, plus: None })
     }
 
     /// An affine function per channel, of `c` channels, and an activation: a bias, or a layer scale.
@@ -67,15 +81,23 @@ impl Epilogue {
             None => Ok(vec![number; c]),
         };
         let line = Arc::new(Line { scale: list(scale, 1.0)?, shift: list(shift, 0.0)? });
-        Ok(Epilogue { line, activation, plus: None })
+        Ok(Epilogue { line: Lines::Host(line), activation, plus: None })
     }
 
     /// The epilogue applied after a bias is added.
     ///
     /// - `bias`: `[c]`.
     pub fn after_bias(mut self, bias: &Tensor) -> Result<Epilogue> {
+        let line = match &mut self.line {
+            Lines::Host(line) => Arc::make_mut(line),
+            Lines::Card(card, line) => {
+                let stored = card.stored(bias)?.master;
+                *line = line.clone().after_bias(card, bias.elem_count(), &stored)?;
+                return Ok(self);
+            }
+        };
         let bias = bias.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-        let Line { scale, shift } = Arc::make_mut(&mut self.line);
+        let Line { scale, shift } = line;
         for ((shift, scale), bias) in shift.iter_mut().zip(scale).zip(bias) {
             *shift += *scale * bias;
         }
@@ -90,6 +112,7 @@ impl Epilogue {
     /// Records the operations of an optional epilogue, after that of which `ys` is the result.
     pub(crate) fn recorded(then: Option<&Epilogue>, mut ys: Value) -> Result<Value> {
         let Some(Epilogue { line, activation, plus }) = then else { return Ok(ys) };
+        let Lines::Host(line) = line else { return Ok(ys) };
         let Line { scale, shift } = &**line;
         let is_identity = || scale.iter().all(|it| *it == 1.0) && shift.iter().all(|it| *it == 0.0);
         if ys.is_traced() && !is_identity() {
@@ -103,6 +126,33 @@ impl Epilogue {
             Activation::None => Ok(ys),
             _ => ys.then_recorded(&[], || Ok(Op::Activate(*activation))),
         }
+    }
+
+    /// The epilogue of an operation with `c` channels on a card.
+    ///
+    /// # Errors
+    /// Same as [`ready`](Epilogue::ready).
+    pub(crate) fn on_card(
+        then: Option<&Epilogue>,
+        card: &Card,
+        inputs: &[&Value],
+        c: usize,
+    ) -> Result<Option<card::Ending>> {
+        let Some(it) = then else { return Ok(None) };
+        if inputs.iter().copied().chain(&it.plus).any(Value::is_on_tape) {
+            bail!("an operation with an epilogue has no gradient");
+        }
+        let line = match &it.line {
+            Lines::Card(_, line) => line.clone(),
+            Lines::Host(line) if line.scale.len() == c => {
+                card::Line::upload(card, &line.scale, &line.shift)?
+            }
+            Lines::Host(line) => {
+                bail!("an epilogue for {} channels does not match {c}", line.scale.len())
+            }
+        };
+        let plus = it.plus.as_ref().map(|it| it.on_card(card)?.applied()).transpose()?;
+        Ok(Some(card::Ending { line, activation: card::activation_of(it.activation), plus }))
     }
 
     /// Prepares an optional epilogue, and a bias, for a result of shape `dims` computed from `inputs`.
@@ -125,7 +175,10 @@ impl Epilogue {
         if inputs.iter().copied().chain(plus).any(Value::is_on_tape) {
             bail!("an operation with an epilogue has no gradient");
         }
-        let Line { scale, shift } = &*it.line;
+        let Lines::Host(line) = &it.line else {
+            bail!("an epilogue on a card does not match a value of the host");
+        };
+        let Line { scale, shift } = &**line;
         if scale.len() != c || plus.is_some_and(|it| it.dims() != dims) {
             bail!("an epilogue for {} channels does not match {dims:?}", scale.len());
         }

@@ -7,7 +7,7 @@
 use candle::{Result, Tensor, bail};
 
 use crate::{
-    Value,
+    Value, card,
     graph::Op,
     kernel::kernel,
     pool::per_image,
@@ -18,6 +18,9 @@ use crate::{
 
 /// Scales the channels of `xs`, `[n, …, c]`, by `gates`, `[n, c]`.
 pub fn gate(xs: &Value, gates: &Value) -> Result<Value> {
+    if let Some(card) = Value::card_of(&[xs, gates]) {
+        return card::gate(&card, xs, gates);
+    }
     let dims = xs.dims();
     let (n, c) = (dims[0], dims[dims.len() - 1]);
     if dims.len() < 2 || gates.dims() != [n, c] {

@@ -10,6 +10,7 @@ use candle::{Result, bail};
 use crate::{
     Value,
     blocks::{build, rows_per_block},
+    card,
     graph::Op,
     number::Number as _,
     prologue::Grad,
@@ -24,6 +25,9 @@ const EPS: f64 = 1e-12;
 /// - `xs`: `[n, width]`.
 pub fn l2_normalise(xs: &Value, length: f64) -> Result<Value> {
     let &[n, width] = xs.dims() else { bail!("l2_normalise: {:?} are not rows", xs.dims()) };
+    if let Some(card) = xs.card() {
+        return card::l2_normalise(card, xs, length);
+    }
     let x = xs.tensor()?.contiguous()?;
     let ys = by_dtype!("l2_normalise", x, T => {
         let reading = Reading::of(&x);

@@ -15,6 +15,7 @@ use candle::{Result, bail};
 use crate::{
     Value,
     blocks::{overwrite, rows_per_block, total},
+    card,
     graph::Op,
     kernel::lanes_kernel,
     lanes::{Lanes, prefetch},
@@ -28,6 +29,9 @@ use crate::{
 /// - `xs`: `[…, c]`.
 /// - `gamma`, `beta`: `[c]`.
 pub fn layer_norm(xs: &Value, gamma: &Value, beta: &Value, eps: f64) -> Result<Value> {
+    if let Some(card) = Value::card_of(&[xs, gamma, beta]) {
+        return card::layer_norm(&card, xs, gamma, beta, eps);
+    }
     let x = xs.raw()?;
     let (gamma_raw, beta_raw) = (gamma.raw()?, beta.raw()?);
     let c = x.dims().last().copied().unwrap_or(0);

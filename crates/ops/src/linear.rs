@@ -8,6 +8,7 @@ use candle::{Result, bail};
 use crate::{
     Epilogue, Moments, Value,
     blocks::{Part, overwrite, overwrite_parts, total, written},
+    card,
     epilogue::OnRows,
     graph::Op,
     matmul::{End, Layout, Left, Panels, Right, Rows, multiply, split},
@@ -33,6 +34,10 @@ pub fn linear(
     bias: Option<&Value>,
     then: Option<&Epilogue>,
 ) -> Result<Value> {
+    if let Some(card) = Value::card_of(&[xs, weight]) {
+        let then = Epilogue::on_card(then, &card, &[xs, weight], weight.dims()[0])?;
+        return card::linear(&card, xs, weight, bias, then);
+    }
     let Some((&n_in, dims)) = xs.dims().split_last() else {
         bail!("linear: a scalar has no rows");
     };

@@ -10,6 +10,7 @@ use candle::{Result, bail};
 use crate::{
     Value, Window,
     blocks::{overwrite, rows_per_block},
+    card,
     graph::Op,
     kernel::kernel,
     profiler::{Event, Phase, record},
@@ -23,6 +24,12 @@ use crate::{
 /// - `xs`: `[n, h, w, c]`.
 /// - returns: `[n, h', w', c]`.
 pub fn max_pool(xs: &Value, window: Window) -> Result<Value> {
+    if let Some(card) = xs.card() {
+        let &[n, h, w, _] = xs.dims() else {
+            bail!("max_pool: {:?} is not a feature map", xs.dims())
+        };
+        return card::max_pool(card, xs, &window.on(n, [h, w])?);
+    }
     let x = xs.raw()?;
     let (n, h, w, c) = x.dims4()?;
     let grid = window.on(n, [h, w])?;

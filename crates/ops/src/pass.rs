@@ -52,7 +52,7 @@ impl Pass<'_> {
     pub fn param(&self, var: &Var) -> Value {
         match self {
             Pass::Eval(packed) => Value::parameter(var, packed),
-            Pass::Gradient(_) => Value::constant(var.as_detached_tensor()),
+            Pass::Gradient(tape) => tape.constant(var),
             Pass::Train(it) => it.tape.leaf(var),
         }
     }

@@ -7,6 +7,7 @@ use candle::{Result, bail};
 use crate::{
     Value,
     blocks::{overwrite, total},
+    card,
     graph::Op,
     kernel::kernel,
     number::Number as _,
@@ -20,6 +21,9 @@ pub fn global_avg_pool(xs: &Value) -> Result<Value> {
     let &[n, h, w, c] = xs.dims() else {
         bail!("global_avg_pool: {:?} is not a feature map", xs.dims())
     };
+    if let Some(card) = xs.card() {
+        return card::global_avg_pool(card, xs);
+    }
     let (area, slot, dims) = (h * w, xs.slot(), xs.dims().to_vec());
     let event = move |phase, flops: usize| Event {
         shape: format!("{h}x{w}x{c}"),

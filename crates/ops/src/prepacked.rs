@@ -12,18 +12,33 @@ use std::{
 
 use candle::{Result, TensorId, Var};
 
+use crate::card::Card;
+
 /// The packed weights of networks whose parameters do not change while it lives.
 #[derive(Default)]
-pub struct Prepacked(Mutex<HashMap<TensorId, Arc<Forms>>>);
+pub struct Prepacked {
+    forms: Mutex<HashMap<TensorId, Arc<Forms>>>,
+    card: Option<Card>,
+}
 
 /// The forms of one weight: at most one of each type.
 #[derive(Default)]
 pub(crate) struct Forms(Mutex<Vec<Arc<dyn Any + Send + Sync>>>);
 
 impl Prepacked {
+    /// For passes on a card, which holds the parameters.
+    pub fn on_card(card: &Card) -> Prepacked {
+        Prepacked { card: Some(card.clone()), ..Prepacked::default() }
+    }
+
+    /// The card that passes run on.
+    pub(crate) fn card(&self) -> Option<&Card> {
+        self.card.as_ref()
+    }
+
     /// The forms of a parameter.
     pub(crate) fn forms(&self, var: &Var) -> Arc<Forms> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(all.entry(var.id()).or_default())
     }
 }

@@ -11,32 +11,50 @@
 use std::{
     any::Any,
     cell::RefCell,
-    collections::{HashMap, HashSet, hash_map::Entry},
+    collections::{HashMap, HashSet},
     panic::Location,
     rc::Rc,
     sync::Arc,
 };
 
-use candle::{Result, Tensor, TensorId, Var, bail};
+use candle::{DType, Result, Tensor, TensorId, Var, bail};
 
 use crate::{
     Moments, Prepacked,
+    card::{self, Card},
+    gradients::Gradients,
     graph::{Op, Recorder, Trace, Weight},
     prepacked::Forms,
     prologue::{Grad, Prologue, materialise},
+    slots::{Found, Slot, Slots},
 };
 
 /// A tensor in a network, its deferred prologue, and its slot on a tape, if it is on one.
 #[derive(Clone)]
 pub struct Value {
+    held: Held,
+    place: Option<(Tape, usize)>,
+    /// What it is in the graph, if the pass is recorded.
+    trace: Trace,
+}
+
+/// Where a value's numbers are.
+#[derive(Clone)]
+enum Held {
+    Host(Host),
+    Card(card::Data),
+    /// A parameter that the card holds: it is copied there when it is first read.
+    Parameter(Card, Var),
+}
+
+/// A tensor of the host, and its deferred prologue.
+#[derive(Clone)]
+struct Host {
     raw: Tensor,
     prologue: Option<Rc<Prologue>>,
     moments: Option<Rc<Moments>>,
     means: Option<Tensor>,
     forms: Option<Arc<Forms>>,
-    place: Option<(Tape, usize)>,
-    /// What it is in the graph, if the pass is recorded.
-    trace: Trace,
 }
 
 /// The record of one forward pass.
@@ -53,6 +71,8 @@ struct Record {
     exports: Vec<(Var, usize)>,
     /// The frozen parameters, which need no gradient.
     frozen: Rc<HashSet<TensorId>>,
+    /// The card that the pass runs on.
+    card: Option<Card>,
 }
 
 /// One operation: the slot of its result, and its backward function.
@@ -61,18 +81,7 @@ struct Step {
     backward: Backward,
 }
 
-type Backward = Box<dyn FnOnce(Grad, &mut Slots) -> Result<()>>;
-
-/// The gradients computed so far by a backward pass, one slot for each value on the tape.
-pub(crate) struct Slots(Vec<Option<Grad>>);
-
-/// The slot for the gradient of an operation's input; `None` for a constant.
-#[derive(Clone, Copy)]
-pub(crate) struct Slot(Option<usize>);
-
-/// The gradient of each parameter that was used.
-#[derive(Default)]
-pub struct Gradients(HashMap<TensorId, Tensor>);
+type Backward = Box<dyn FnOnce(Found, &mut Slots) -> Result<()>>;
 
 impl Tape {
     /// A tape on which these parameters are frozen.
@@ -80,22 +89,37 @@ impl Tape {
         Tape(Rc::new(RefCell::new(Record { frozen, ..Record::default() })))
     }
 
+    /// A tape of a pass on a card, on which these parameters are frozen.
+    pub fn on_card(card: &Card, frozen: Rc<HashSet<TensorId>>) -> Tape {
+        let card = Some(card.clone());
+        Tape(Rc::new(RefCell::new(Record { frozen, card, ..Record::default() })))
+    }
+
     /// Whether a parameter is frozen on this tape.
     pub fn is_frozen(&self, var: &Var) -> bool {
         self.0.borrow().frozen.contains(&var.id())
     }
 
+    /// A parameter that collects no gradients.
+    pub(crate) fn constant(&self, var: &Var) -> Value {
+        match &self.0.borrow().card {
+            Some(card) => Value::of(Held::Parameter(card.clone(), var.clone()), None),
+            None => Value::constant(var.as_detached_tensor()),
+        }
+    }
+
     /// A leaf value, which collects gradients: a parameter, unless it is frozen.
     pub fn leaf(&self, var: &Var) -> Value {
+        let constant = self.constant(var);
         if self.is_frozen(var) {
-            return Value::constant(var.as_detached_tensor());
+            return constant;
         }
         let mut record = self.0.borrow_mut();
         let next = record.n_slots;
         let slot = *record.leaves.entry(var.id()).or_insert(next);
         record.n_slots = record.n_slots.max(slot + 1);
         drop(record);
-        Value::new(var.as_detached_tensor(), Some((self.clone(), slot)))
+        Value { place: Some((self.clone(), slot)), ..constant }
     }
 
     /// Exports `value` as a leaf of candle's graph, for candle's own differentiable operations.
@@ -111,31 +135,97 @@ impl Tape {
     ///
     /// The tape is empty afterwards, and its activations are freed.
     pub fn backward(&self, loss: &Tensor) -> Result<Gradients> {
+        self.backward_times(loss, None)
+    }
+
+    /// The same of the loss times a scale, for a pass on a card whose gradients are stored in f16; the gradients are
+    /// those of the scaled loss.
+    ///
+    /// - `scale`: an f32 on the card, such as `gpu::update::Updates::scale`.
+    ///
+    /// # Errors
+    /// A scale where the pass is not on a card.
+    pub fn backward_times(
+        &self,
+        loss: &Tensor,
+        scale: Option<gpu::Slice<'_>>,
+    ) -> Result<Gradients> {
         let found = loss.backward()?;
-        let Record { mut steps, n_slots, leaves, exports, .. } = self.0.take();
-        let mut slots = Slots(vec![None; n_slots]);
+        let Record { mut steps, n_slots, leaves, exports, card, .. } = self.0.take();
+        if card.is_none() && scale.is_some() {
+            bail!("backward: a loss scale is for passes on a card");
+        }
+        let mut slots = Slots::new(n_slots);
         for (var, slot) in exports {
-            if let Some(grad) = found.get(&var) {
-                slots.add(slot, Grad::plain(grad.detach()))?;
-            }
+            let Some(grad) = found.get(&var) else { continue };
+            let grad = match &card {
+                None => Found::Host(Grad::plain(grad.detach())),
+                Some(card) => Found::Card(card::Grad::upload(card, grad, scale)?),
+            };
+            slots.add(slot, grad)?;
         }
         drop(found);
         while let Some(Step { slot, backward }) = steps.pop() {
             // A value that the loss does not depend on has no gradient, and contributes none to its
             // inputs.
-            if let Some(grad) = slots.0[slot].take() {
+            if let Some(grad) = slots.take(slot) {
                 backward(grad, &mut slots)?;
             }
         }
-        let grads = leaves.into_iter().filter_map(|(id, slot)| Some((id, slots.0[slot].take()?)));
-        grads.map(|(id, grad)| Ok((id, grad.materialise()?))).collect::<Result<_>>().map(Gradients)
+        let mut grads = Gradients::default();
+        for (id, slot) in leaves {
+            if let Some(grad) = slots.take(slot) {
+                grads.insert(id, grad)?;
+            }
+        }
+        Ok(grads)
     }
 }
 
 impl Value {
     fn new(raw: Tensor, place: Option<(Tape, usize)>) -> Value {
-        let trace = Trace::Constant;
-        Value { raw, prologue: None, moments: None, means: None, forms: None, place, trace }
+        Value::of(Held::Host(Host::plain(raw)), place)
+    }
+
+    fn of(held: Held, place: Option<(Tape, usize)>) -> Value {
+        Value { held, place, trace: Trace::Constant }
+    }
+
+    /// A tensor of a card that requires no gradient.
+    pub(crate) fn constant_on_card(data: card::Data) -> Value {
+        Value::of(Held::Card(data), None)
+    }
+
+    /// The card that it is on, if it is on one.
+    pub(crate) fn card(&self) -> Option<&Card> {
+        match &self.held {
+            Held::Host(_) => None,
+            Held::Card(data) => Some(&data.card),
+            Held::Parameter(card, _) => Some(card),
+        }
+    }
+
+    /// The card that an operation on these values runs on: that of the first that is on one.
+    pub(crate) fn card_of(inputs: &[&Value]) -> Option<Card> {
+        inputs.iter().find_map(|it| it.card()).cloned()
+    }
+
+    /// The tensor on a card, where a constant of the host is copied.
+    ///
+    /// # Errors
+    /// It is on another card, or a value of the host that requires a gradient.
+    pub(crate) fn on_card(&self, card: &Card) -> Result<card::Data> {
+        if self.card().is_some_and(|it| !it.is(card)) {
+            bail!("the inputs of an operation are on two cards");
+        }
+        match &self.held {
+            Held::Card(data) => Ok(data.clone()),
+            Held::Parameter(_, var) => card::Data::stored(card, var),
+            Held::Host(_) if self.place.is_some() => {
+                bail!("an input of an operation on a card is on the host and requires a gradient")
+            }
+            Held::Host(_) => card::Data::upload(card, &self.tensor()?),
+        }
     }
 
     /// A value that requires no gradient: an image, or anything at inference.
@@ -145,8 +235,12 @@ impl Value {
 
     /// A parameter at inference, whose forms for the kernels are kept in `packed`.
     pub(crate) fn parameter(var: &Var, packed: &Prepacked) -> Value {
-        let (forms, trace) = (Some(packed.forms(var)), Trace::Parameter(var.id()));
-        Value { forms, trace, ..Value::constant(var.as_detached_tensor()) }
+        if let Some(card) = packed.card() {
+            return Value::of(Held::Parameter(card.clone(), var.clone()), None);
+        }
+        let forms = Some(packed.forms(var));
+        let host = Host { forms, ..Host::plain(var.as_detached_tensor()) };
+        Value { trace: Trace::Parameter(var.id()), ..Value::of(Held::Host(host), None) }
     }
 
     /// The normalised images `[n, h, w, 3]` of an eval pass whose operations are recorded: see
@@ -228,48 +322,81 @@ impl Value {
         &self,
         make: impl FnOnce() -> Result<F>,
     ) -> Result<Arc<F>> {
-        match &self.forms {
+        match self.host().and_then(|it| it.forms.as_ref()) {
             Some(forms) => forms.get(make),
             None => make().map(Arc::new),
         }
     }
 
-    /// The tensor, with its prologue applied.
+    /// The tensor, with its prologue applied; from a card it is copied to the host, in f32, which waits for the card.
     pub fn tensor(&self) -> Result<Tensor> {
-        materialise(&self.raw, self.prologue())
+        match &self.held {
+            Held::Host(it) => materialise(&it.raw, it.prologue.as_deref()),
+            Held::Card(data) => data.download(),
+            Held::Parameter(card, var) => card::Data::stored(card, var)?.download(),
+        }
+    }
+
+    fn host(&self) -> Option<&Host> {
+        match &self.held {
+            Held::Host(it) => Some(it),
+            Held::Card(_) | Held::Parameter(..) => None,
+        }
+    }
+
+    /// Changes what a value of the host holds.
+    fn map_host(mut self, f: impl FnOnce(&mut Host)) -> Value {
+        if let Held::Host(it) = &mut self.held {
+            f(it);
+        }
+        self
     }
 
     /// The stored tensor, without its prologue, contiguous.
+    ///
+    /// # Errors
+    /// It is on a card, for which the operation that asks has no twin.
+    #[track_caller]
     pub(crate) fn raw(&self) -> Result<Tensor> {
-        self.raw.contiguous()
+        let place = Location::caller();
+        match self.host() {
+            Some(it) => it.raw.contiguous(),
+            None => bail!(
+                "the operation in `{}` has no version for a card: run the network on the CPU",
+                place.file()
+            ),
+        }
     }
 
     /// The deferred prologue.
     pub(crate) fn prologue(&self) -> Option<&Prologue> {
-        self.prologue.as_deref()
+        self.host()?.prologue.as_deref()
     }
 
     /// The same value with another prologue.
     pub(crate) fn through(self, prologue: Prologue) -> Value {
-        Value { prologue: Some(Rc::new(prologue)), means: None, ..self }
+        self.map_host(|it| {
+            it.prologue = Some(Rc::new(prologue));
+            it.means = None;
+        })
     }
 
     /// The moments of each channel, if the producer has computed them.
     pub(crate) fn moments(&self) -> Option<&Moments> {
-        self.moments.as_deref()
+        self.host()?.moments.as_deref()
     }
 
     pub(crate) fn with_moments(self, moments: Option<Moments>) -> Value {
-        Value { moments: moments.map(Rc::new), ..self }
+        self.map_host(|it| it.moments = moments.map(Rc::new))
     }
 
     /// The mean of each channel of each image, `[n, c]`, if the producer has computed it.
     pub(crate) fn means(&self) -> Option<&Tensor> {
-        self.means.as_ref()
+        self.host()?.means.as_ref()
     }
 
     pub(crate) fn with_means(self, means: Option<Tensor>) -> Value {
-        Value { means, ..self }
+        self.map_host(|it| it.means = means)
     }
 
     /// Whether a gradient is required.
@@ -279,12 +406,31 @@ impl Value {
 
     /// The dimensions of the tensor.
     pub fn dims(&self) -> &[usize] {
-        self.raw.dims()
+        match &self.held {
+            Held::Host(it) => it.raw.dims(),
+            Held::Card(data) => &data.dims,
+            Held::Parameter(_, var) => var.dims(),
+        }
+    }
+
+    /// The type of the tensor's numbers; on a card f32, however they are stored.
+    pub fn dtype(&self) -> DType {
+        match &self.held {
+            Held::Host(it) => it.raw.dtype(),
+            Held::Card(_) | Held::Parameter(..) => DType::F32,
+        }
     }
 
     /// The same numbers under another shape of as many elements.
     pub fn reshape(&self, dims: &[usize]) -> Result<Value> {
         let from = self.dims().to_vec();
+        if let Some(card) = self.card() {
+            let data = self.on_card(card)?.reshaped(dims)?;
+            let slot = self.slot();
+            return Value::record_on_card(&[self], data, move |grad, slots| {
+                slots.give_on_card(slot, || Ok(grad.materialise()?.reshaped(&from)))
+            });
+        }
         let (slot, tensor) = (self.slot(), self.tensor()?.reshape(dims)?);
         let ys = Value::record(&[self], tensor, move |grad, slots| {
             slots.give(slot, || Ok(Grad::plain(grad.materialise()?.reshape(from.as_slice())?)))
@@ -307,92 +453,52 @@ impl Value {
         tensor: Tensor,
         backward: impl FnOnce(Grad, &mut Slots) -> Result<()> + 'static,
     ) -> Result<Value> {
-        let mut tapes = inputs.iter().filter_map(|it| it.place.as_ref()).map(|(tape, _)| tape);
-        let Some(tape) = tapes.next() else {
-            let traces = inputs.iter().map(|it| &it.trace);
-            let trace = Trace::unrecorded(traces, Location::caller());
-            return Ok(Value { trace, ..Value::constant(tensor) });
+        let backward = |grad, slots: &mut Slots| match grad {
+            Found::Host(grad) => backward(grad, slots),
+            Found::Card(_) => bail!("the gradient of a value of the host is on a card"),
         };
+        let place = Value::record_step(inputs, Box::new(backward))?;
+        let traces = inputs.iter().map(|it| &it.trace);
+        let trace = match &place {
+            Some(_) => Trace::Constant,
+            None => Trace::unrecorded(traces, Location::caller()),
+        };
+        Ok(Value { trace, ..Value::new(tensor, place) })
+    }
+
+    /// The same for the result of an operation on a card.
+    pub(crate) fn record_on_card(
+        inputs: &[&Value],
+        data: card::Data,
+        backward: impl FnOnce(card::Grad, &mut Slots) -> Result<()> + 'static,
+    ) -> Result<Value> {
+        let backward = |grad, slots: &mut Slots| match grad {
+            Found::Card(grad) => backward(grad, slots),
+            Found::Host(_) => bail!("the gradient of a value of a card is on the host"),
+        };
+        let place = Value::record_step(inputs, Box::new(backward))?;
+        Ok(Value::of(Held::Card(data), place))
+    }
+
+    /// Records a backward function on the tape of the inputs, if one of them is on a tape.
+    fn record_step(inputs: &[&Value], backward: Backward) -> Result<Option<(Tape, usize)>> {
+        let mut tapes = inputs.iter().filter_map(|it| it.place.as_ref()).map(|(tape, _)| tape);
+        let Some(tape) = tapes.next() else { return Ok(None) };
         if tapes.any(|it| !Rc::ptr_eq(&it.0, &tape.0)) {
             bail!("the inputs of an operation are on two tapes");
         }
         let mut record = tape.0.borrow_mut();
         let slot = record.n_slots;
         record.n_slots += 1;
-        record.steps.push(Step { slot, backward: Box::new(backward) });
+        record.steps.push(Step { slot, backward });
         drop(record);
-        Ok(Value::new(tensor, Some((tape.clone(), slot))))
+        Ok(Some((tape.clone(), slot)))
     }
 }
 
-impl Slots {
-    /// Adds the gradient of an input, computed only if it is required.
-    pub(crate) fn give(&mut self, to: Slot, grad: impl FnOnce() -> Result<Grad>) -> Result<()> {
-        match to.0 {
-            Some(slot) => self.add(slot, grad()?),
-            None => Ok(()),
-        }
-    }
-
-    /// Adds a gradient `[n, c]` that is the same for all rows of an image of an input `[n, …, c]`.
-    pub(crate) fn spread(&mut self, to: Slot, grad: Tensor, dims: &[usize]) -> Result<()> {
-        let Some(slot) = to.0 else { return Ok(()) };
-        if let Some(before) = &mut self.0[slot]
-            && before.norm.is_none()
-            && before.plus.is_none()
-            && before.before.is_none()
-        {
-            before.plus = Some(grad);
-            return Ok(());
-        }
-        let mut flat = vec![1; dims.len()];
-        (flat[0], flat[dims.len() - 1]) = (dims[0], dims[dims.len() - 1]);
-        self.add(slot, Grad::plain(grad.reshape(flat)?.broadcast_as(dims)?.contiguous()?))
-    }
-
-    fn add(&mut self, slot: usize, grad: Grad) -> Result<()> {
-        let sum = match self.0[slot].take() {
-            Some(before) => before.add(grad)?,
-            None => grad,
-        };
-        self.0[slot] = Some(sum);
-        Ok(())
-    }
-}
-
-impl Slot {
-    /// Whether a gradient is required.
-    pub(crate) fn is_some(self) -> bool {
-        self.0.is_some()
-    }
-}
-
-impl Gradients {
-    /// The gradient of a parameter, of its shape; `None` when the loss does not depend on it.
-    pub fn get(&self, var: &Var) -> Option<&Tensor> {
-        self.0.get(&var.id())
-    }
-
-    /// Replaces a parameter's gradient by the result of `f`, if it has one.
-    pub fn change(&mut self, var: &Var, f: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<()> {
-        match self.0.get_mut(&var.id()) {
-            Some(it) => f(it).map(|changed| *it = changed),
-            None => Ok(()),
-        }
-    }
-
-    /// Accumulates the gradients of another part of the step.
-    pub fn add(&mut self, other: Gradients) -> Result<()> {
-        for (id, grad) in other.0 {
-            match self.0.entry(id) {
-                Entry::Occupied(mut it) => {
-                    let sum = (it.get() + grad)?;
-                    it.insert(sum);
-                }
-                Entry::Vacant(it) => drop(it.insert(grad)),
-            }
-        }
-        Ok(())
+impl Host {
+    fn plain(raw: Tensor) -> Host {
+        Host { raw, prologue: None, moments: None, means: None, forms: None }
     }
 }
 

@@ -80,7 +80,7 @@ fn mixed_samples_are_rendered() {
     ];
     let want = rendered(&pixels, size, &samples);
     let buffer = test.put_plain(&pixels);
-    let images = Images { pixels: &buffer, n: 3, size, mean: MEAN, std: STD };
+    let images = Images { pixels: buffer.whole(), n: 3, size, mean: MEAN, std: STD };
     for storage in Storage::ALL {
         for channels in [3, 4, 5, 8] {
             let n = samples.len() * h * w * channels;

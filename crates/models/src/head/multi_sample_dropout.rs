@@ -9,7 +9,7 @@
 //! <https://arxiv.org/abs/1905.09788>: most of a step is the backbone, whose forward pass runs only once.
 
 use base::{Task, task::Scope};
-use candle::{Result, Tensor};
+use candle::{Device, Result, Tensor};
 use ops::{Form, Output, Pass, Value};
 use serde::{Deserialize, Serialize};
 
@@ -115,8 +115,7 @@ impl BuiltHead for Built {
                 for name in &self.names[1..] {
                     sum = ops::add(&sum, &masked(name)?)?;
                 }
-                let xs = sum.tensor()?;
-                let share = Tensor::full(share, xs.dims(), xs.device())?.to_dtype(xs.dtype())?;
+                let share = Tensor::full(share, sum.dims(), &Device::Cpu)?.to_dtype(sum.dtype())?;
                 Ok(vec![output(&ops::gate(&sum, &Value::constant(share))?, 1.0)?])
             }
         }
