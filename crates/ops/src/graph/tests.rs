@@ -210,6 +210,8 @@ fn recording_changes_no_bit() -> Result<()> {
 /// What [`network`] does not contain of the public functions: those of training, and those without values.
 const OTHERS: &[&str] = &[
     "batch_norm",
+    "batch_norm_running",
+    "normalise_on_card",
     "keep_freed_memory",
     "log_sum_exp_of",
     "normalise",
