@@ -4,13 +4,13 @@ use std::collections::{HashMap, hash_map::Entry};
 
 use candle::{Result, Tensor, TensorId, Var};
 
-use crate::{card, slots::Found};
+use crate::{card::grad, slots::Found};
 
 /// The gradient of each parameter that was used.
 #[derive(Default)]
 pub struct Gradients {
     host: HashMap<TensorId, Tensor>,
-    card: HashMap<TensorId, card::Grad>,
+    card: HashMap<TensorId, grad::Grad>,
 }
 
 impl Gradients {

@@ -12,7 +12,7 @@ use std::{
 
 use candle::{Result, TensorId, Var};
 
-use crate::card::Card;
+use crate::card::store::Card;
 
 /// The packed weights of networks whose parameters do not change while it lives.
 #[derive(Default)]

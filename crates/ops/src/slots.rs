@@ -5,14 +5,14 @@ use std::sync::Arc;
 use candle::{Result, Tensor, bail};
 
 use crate::{
-    card::{self, Card},
+    card::{grad, store::Card},
     prologue::Grad,
 };
 
 /// A gradient, where its value is.
 pub(crate) enum Found {
     Host(Grad),
-    Card(card::Grad),
+    Card(grad::Grad),
 }
 
 /// The gradients computed so far by a backward pass, one slot for each value on the tape.
@@ -56,7 +56,7 @@ impl Slots {
     pub(crate) fn give_on_card(
         &mut self,
         to: Slot,
-        grad: impl FnOnce() -> Result<card::Grad>,
+        grad: impl FnOnce() -> Result<grad::Grad>,
     ) -> Result<()> {
         match to.0 {
             Some(slot) => self.add(slot, Found::Card(grad()?)),
@@ -66,7 +66,7 @@ impl Slots {
 
     /// Takes the gradient of an input that other readers have given, as a tensor, for the kernel that adds its own;
     /// `None` if there is none, or if it has completed the backward pass of a prologue.
-    pub(crate) fn take_plain(&mut self, of: Slot) -> Result<Option<card::Grad>> {
+    pub(crate) fn take_plain(&mut self, of: Slot) -> Result<Option<grad::Grad>> {
         let Some(slot) = of.0 else { return Ok(None) };
         match self.0[slot].take() {
             Some(Found::Card(grad)) if grad.before.is_none() => grad.materialise().map(Some),
@@ -94,7 +94,7 @@ impl Slots {
             before.plus = Some(plus);
             return Ok(());
         }
-        self.add(slot, Found::Card(card::Grad::spread(card, plus, dims)?))
+        self.add(slot, Found::Card(grad::Grad::spread(card, plus, dims)?))
     }
 
     /// Adds a gradient `[n, c]` that is the same for all rows of an image of an input `[n, …, c]`.

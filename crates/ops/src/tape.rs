@@ -21,7 +21,7 @@ use candle::{DType, Result, Tensor, TensorId, Var, bail};
 
 use crate::{
     Moments, Prepacked,
-    card::{self, Card},
+    card::{data, grad, store::Card},
     gradients::Gradients,
     graph::{Op, Recorder, Trace, Weight},
     prepacked::Forms,
@@ -42,7 +42,7 @@ pub struct Value {
 #[derive(Clone)]
 enum Held {
     Host(Host),
-    Card(card::Data),
+    Card(data::Data),
     /// A parameter that the card holds: it is copied there when it is first read.
     Parameter(Card, Var),
 }
@@ -160,7 +160,7 @@ impl Tape {
             let Some(grad) = found.get(&var) else { continue };
             let grad = match &card {
                 None => Found::Host(Grad::plain(grad.detach())),
-                Some(card) => Found::Card(card::Grad::upload(card, grad, scale)?),
+                Some(card) => Found::Card(grad::Grad::upload(card, grad, scale)?),
             };
             slots.add(slot, grad)?;
         }
@@ -192,7 +192,7 @@ impl Value {
     }
 
     /// A tensor of a card that requires no gradient.
-    pub(crate) fn constant_on_card(data: card::Data) -> Value {
+    pub(crate) fn constant_on_card(data: data::Data) -> Value {
         Value::of(Held::Card(data), None)
     }
 
@@ -214,17 +214,17 @@ impl Value {
     ///
     /// # Errors
     /// It is on another card, or a value of the host that requires a gradient.
-    pub(crate) fn on_card(&self, card: &Card) -> Result<card::Data> {
+    pub(crate) fn on_card(&self, card: &Card) -> Result<data::Data> {
         if self.card().is_some_and(|it| !it.is(card)) {
             bail!("the inputs of an operation are on two cards");
         }
         match &self.held {
             Held::Card(data) => Ok(data.clone()),
-            Held::Parameter(_, var) => card::Data::stored(card, var),
+            Held::Parameter(_, var) => data::Data::stored(card, var),
             Held::Host(_) if self.place.is_some() => {
                 bail!("an input of an operation on a card is on the host and requires a gradient")
             }
-            Held::Host(_) => card::Data::upload(card, &self.tensor()?),
+            Held::Host(_) => data::Data::upload(card, &self.tensor()?),
         }
     }
 
@@ -333,7 +333,7 @@ impl Value {
         match &self.held {
             Held::Host(it) => materialise(&it.raw, it.prologue.as_deref()),
             Held::Card(data) => data.download(),
-            Held::Parameter(card, var) => card::Data::stored(card, var)?.download(),
+            Held::Parameter(card, var) => data::Data::stored(card, var)?.download(),
         }
     }
 
@@ -469,8 +469,8 @@ impl Value {
     /// The same for the result of an operation on a card.
     pub(crate) fn record_on_card(
         inputs: &[&Value],
-        data: card::Data,
-        backward: impl FnOnce(card::Grad, &mut Slots) -> Result<()> + 'static,
+        data: data::Data,
+        backward: impl FnOnce(grad::Grad, &mut Slots) -> Result<()> + 'static,
     ) -> Result<Value> {
         let backward = |grad, slots: &mut Slots| match grad {
             Found::Card(grad) => backward(grad, slots),
