@@ -9,12 +9,16 @@
 
 use crate::{
     Buffer, Device, Error, Result, Storage,
-    job::{self, Operands, Pass, RawWindow, Sizes},
+    job::{self, Operands},
     parts::Parts,
+    plan::{Pass, RawWindow, Sizes},
     prologue::{GradPrologue, Prologue, count},
 };
 
-pub use crate::job::{Before, Epilogue, Tile};
+pub use crate::{
+    job::{Before, Epilogue},
+    plan::Tile,
+};
 
 /// A window on a map of known size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,8 +4,9 @@ use cudarc::driver::DeviceRepr;
 
 use crate::{
     Buffer, Device, Error, Ptx, Result,
-    job::{Operands, Pass, Sizes},
+    job::Operands,
     parts::{Parts, PartsKind},
+    plan::{Pass, Sizes},
     prologue::count,
     rows::number_of,
 };

@@ -22,6 +22,7 @@ mod upload;
 pub mod conv;
 mod few;
 mod job;
+mod plan;
 pub mod product;
 
 pub mod depthwise;

@@ -12,12 +12,16 @@
 
 use crate::{
     Buffer, Device, Result, Storage, few,
-    job::{self, Operands, Pass, Sizes},
+    job::{self, Operands},
     parts::Parts,
+    plan::{Pass, Sizes},
     prologue::{GradPrologue, Prologue},
 };
 
-pub use crate::job::{Before, Epilogue, Tile};
+pub use crate::{
+    job::{Before, Epilogue},
+    plan::Tile,
+};
 
 /// The sizes of a product of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

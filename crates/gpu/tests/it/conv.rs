@@ -6,7 +6,7 @@ use gpu::{
     prologue::Activation,
 };
 
-use crate::{harness::Test, reading::Read, reference::Case};
+use crate::{harness::Test, prologue::Read, reference::Case};
 
 fn window(size: [usize; 2], kernel: usize, stride: usize, before: usize, after: usize) -> Window {
     Window { size, kernel: [kernel; 2], stride, before: [before; 2], after: [after; 2] }

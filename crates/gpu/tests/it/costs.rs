@@ -6,7 +6,7 @@
 use emulator::counts::Counts;
 use gpu::{Storage, product::Tile, prologue::Activation};
 
-use crate::{harness::Test, reading::Read, reference::Case};
+use crate::{harness::Test, prologue::Read, reference::Case};
 
 /// n_in, n_out, how x is read, how g is read, the activation, the tile, and the most instructions of warps a row in the
 /// forward pass, for the input's gradient and for the weight's.

@@ -18,6 +18,5 @@ mod pool;
 mod product;
 mod prologue;
 mod ptx;
-mod reading;
 mod reference;
 mod update;

@@ -6,7 +6,7 @@ use gpu::{
     prologue::{Activation, Prologue},
 };
 
-use crate::{bounds::check_moments, harness::Test, reading::Read, reference::Case};
+use crate::{bounds::check_moments, harness::Test, prologue::Read, reference::Case};
 
 #[test]
 fn each_tile_of_a_product_is_right() {

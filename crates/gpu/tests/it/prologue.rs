@@ -5,13 +5,59 @@ use gpu::{
     prologue::{Activation, GradPrologue, Prologue},
 };
 
-use crate::{
-    harness::Test,
-    reading::{act, act_slope},
-};
+use crate::harness::Test;
+
+/// How x or g is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Read {
+    Plain,
+    Norm,
+    Gate,
+    /// Only the gate, or g·times + plus.
+    GateAlone,
+}
 
 /// A list on the device, and what it stores.
 type Both = (Buffer, Vec<f64>);
+
+pub(crate) fn act(activation: Activation, x: f64) -> f64 {
+    match activation {
+        Activation::None => x,
+        Activation::Relu => x.max(0.0),
+        Activation::Relu6 => x.clamp(0.0, 6.0),
+        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        Activation::Gelu => x * normal_cdf(x),
+    }
+}
+
+pub(crate) fn act_slope(activation: Activation, x: f64) -> f64 {
+    let s = 1.0 / (1.0 + (-x).exp());
+    match activation {
+        Activation::None => 1.0,
+        Activation::Relu => f64::from(u8::from(x > 0.0)),
+        Activation::Relu6 => f64::from(u8::from(x > 0.0 && x < 6.0)),
+        Activation::Silu => s + x * s * (1.0 - s),
+        Activation::Sigmoid => s * (1.0 - s),
+        Activation::Gelu => {
+            normal_cdf(x) + x * (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt()
+        }
+    }
+}
+
+/// Φ(x) = 1/2 + φ(x)·(x + x³/3 + x⁵/(3·5) + …): Marsaglia, "Evaluating the Normal Distribution", 2004.
+fn normal_cdf(x: f64) -> f64 {
+    if x.abs() > 12.0 {
+        return f64::from(u8::from(x > 0.0));
+    }
+    let (mut term, mut sum, mut n) = (x, x, 1.0);
+    while (sum + term) != sum {
+        n += 2.0;
+        term *= x * x / n;
+        sum += term;
+    }
+    0.5 + sum * (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt()
+}
 
 /// The shape of a tensor.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +114,28 @@ fn at(list: Option<&Both>, idx: usize, otherwise: f64) -> f64 {
 }
 
 impl PlainPrologue {
+    /// Of x, or of a gradient.
+    pub(crate) fn of(
+        test: &mut Test,
+        of: Of,
+        read: Read,
+        activation: Activation,
+        is_gradient: bool,
+    ) -> Self {
+        let mut it = match read {
+            Read::Norm | Read::Gate => Self::norm(test, of, activation),
+            Read::Plain | Read::GateAlone => Self::default(),
+        };
+        if is_gradient && matches!(read, Read::Norm | Read::Gate) {
+            it = it.before_norm(test, of);
+        }
+        match read {
+            Read::Plain | Read::Norm => it,
+            Read::Gate | Read::GateAlone if is_gradient => it.with_images(test, of),
+            Read::Gate | Read::GateAlone => it.gated(test, of),
+        }
+    }
+
     /// A norm and an activation.
     pub(crate) fn norm(test: &mut Test, of: Of, activation: Activation) -> Self {
         Self {
@@ -86,11 +154,16 @@ impl PlainPrologue {
 
     /// The backward pass of a norm.
     pub(crate) fn of_gradient(test: &mut Test, of: Of, activation: Activation) -> Self {
+        Self::norm(test, of, activation).before_norm(test, of)
+    }
+
+    /// Also what the backward pass of a norm adds.
+    fn before_norm(self, test: &mut Test, of: Of) -> Self {
         Self {
             slope: of.by_channel(test, -0.2, 0.2),
             at_mean: of.by_channel(test, -0.2, 0.2),
             z: Some(test.random(of.storage, of.n())),
-            ..Self::norm(test, of, activation)
+            ..self
         }
     }
 
@@ -132,6 +205,10 @@ impl PlainPrologue {
     pub(crate) fn both(&self, channel: usize, z: f64) -> (f64, f64) {
         let u = self.line(channel, z);
         (act(self.activation, u), act_slope(self.activation, u))
+    }
+
+    pub(crate) fn is_plain(&self) -> bool {
+        self.scale.is_none() && self.gate.is_none()
     }
 
     pub(crate) fn apart(&self, channel: usize, z: f64) -> f64 {

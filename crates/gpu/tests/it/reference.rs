@@ -16,7 +16,7 @@ use gpu::{
 use crate::{
     bounds::{check_moments, within},
     harness::Test,
-    reading::{Read, Side, act, act_slope, at},
+    prologue::{Of, PlainPrologue, Read, act, act_slope},
 };
 
 /// A product, or a convolution.
@@ -103,6 +103,18 @@ impl Case {
         Conv { storage, images, n_in, n_out, groups, window, tile }
     }
 
+    /// The extent of x.
+    fn of_x(&self) -> Of {
+        let &Case { storage, images, n_in, window, .. } = self;
+        Of { storage, images, area: window.size[0] * window.size[1], c: n_in }
+    }
+
+    /// The extent of y, of height and width `out`.
+    fn of_y(&self, out: [usize; 2]) -> Of {
+        let &Case { storage, images, n_out, .. } = self;
+        Of { storage, images, area: out[0] * out[1], c: n_out }
+    }
+
     /// All products: which element of Y, of X, of W.
     fn each(&self, mut f: impl FnMut(usize, usize, usize)) {
         let ([h, w], [kh, kw], [oh, ow]) =
@@ -139,9 +151,8 @@ impl Case {
         let (x, _) = test.random(self.storage, n_x);
         let (g, _) = test.random(self.storage, n_y);
         let (w, _) = test.random(self.storage, n_w);
-        let of_case = (self.storage, self.images, self.activation);
-        let of_x = Side::of(test, of_case, self.x, self.n_in, rows, false);
-        let of_g = Side::of(test, of_case, self.g, self.n_out, rows, true);
+        let of_x = PlainPrologue::of(test, self.of_x(), self.x, self.activation, false);
+        let of_g = PlainPrologue::of(test, self.of_y([1, of.area]), self.g, self.activation, true);
         let (mut y, mut dx) = (test.alloc(self.storage, n_y), test.alloc(self.storage, n_x));
         let mut dw = test.alloc(Storage::F32, n_w);
         let mut all = Vec::new();
@@ -183,9 +194,9 @@ impl Case {
         let (x, x_stored) = test.random(self.storage, n_x);
         let (g, g_stored) = test.random(self.storage, n_y);
         let (w, w_stored) = test.random(self.storage, n_w);
-        let of_case = (self.storage, self.images, self.activation);
-        let of_x = Side::of(test, of_case, self.x, self.n_in, rows_in, false);
-        let of_g = Side::of(test, of_case, self.g, self.n_out, rows_out, true);
+        let (extent_x, extent_y) = (self.of_x(), self.of_y([oh, ow]));
+        let of_x = PlainPrologue::of(test, extent_x, self.x, self.activation, false);
+        let of_g = PlainPrologue::of(test, extent_y, self.g, self.activation, true);
         let unit = self.storage.unit();
         // Numbers as they are multiplied, and how far off they may be.
         let noisy = |values: Vec<f64>, is_plain: bool| -> Vec<(f64, f64)> {
@@ -193,8 +204,8 @@ impl Case {
                 |it: f64| if is_plain { 0.0 } else { unit * it.abs() + 5e-6 * (1.0 + it.abs()) };
             values.into_iter().map(|it| (it, error(it))).collect()
         };
-        let xs = noisy(of_x.read(&x_stored, self.n_in, area_in), of_x.is_plain());
-        let gs = noisy(of_g.read_gradient(&g_stored, self.n_out, area_out), of_g.is_plain());
+        let xs = noisy(of_x.read(extent_x, &x_stored), of_x.is_plain());
+        let gs = noisy(of_g.read_gradient(extent_y, &g_stored), of_g.is_plain());
         let (mut ys, mut dxs, mut dws) =
             (vec![Sum::default(); n_y], vec![Sum::default(); n_x], vec![Sum::default(); n_w]);
         self.each(|y, x, w| {
@@ -236,7 +247,7 @@ impl Case {
     fn forward(
         &self,
         test: &mut Test,
-        (x, of_x): (&Buffer, &Side),
+        (x, of_x): (&Buffer, &PlainPrologue),
         (w, sums): (&Buffer, &[Sum]),
     ) -> Result<()> {
         let (c, unit) = (self.n_out, self.storage.unit());
@@ -303,9 +314,9 @@ impl Case {
     fn input(
         &self,
         test: &mut Test,
-        (g, of_g): (&Buffer, &Side),
+        (g, of_g): (&Buffer, &PlainPrologue),
         w: &Buffer,
-        (x, z, of_x): (&Buffer, &[f64], &Side),
+        (x, z, of_x): (&Buffer, &[f64], &PlainPrologue),
         sums: &[Sum],
     ) -> Result<()> {
         let (c, unit) = (self.n_in, self.storage.unit());
@@ -364,8 +375,7 @@ impl Case {
         let found = test.get(&parts.buffer, Storage::F32);
         let area = self.window.size[0] * self.window.size[1];
         let terms = |idx: usize| {
-            let (u, apart) =
-                (of_x.line(idx % c, z[idx]), z[idx] - at(of_x.center.as_ref(), idx % c, 0.0));
+            let (u, apart) = (of_x.line(idx % c, z[idx]), of_x.apart(idx % c, z[idx]));
             let (y, slope, d) = (act(of_x.activation, u), act_slope(of_x.activation, u), got[idx]);
             match is_gated {
                 true => vec![d * y, d * slope, d * slope * apart, slope, slope * apart],

@@ -1,0 +1,72 @@
+use std::ops::Range;
+
+use candle::{Device, Result, Tensor, Var};
+use testkit::{check_close, numbers};
+
+use super::{depthwise, groups};
+use crate::{Activation, Padding, Tape, Value, Window, batch_norm, check::check};
+
+#[test]
+fn convolves_each_channel_alone() -> Result<()> {
+    // A 1x3 kernel [1, 2, 3] on the row 1 2 3, and a tenth of it on the row 10 20 30.
+    let xs = Tensor::new(&[1f64, 10.0, 2.0, 20.0, 3.0, 30.0], &Device::Cpu)?;
+    let w = Tensor::new(&[1f64, 0.1, 2.0, 0.2, 3.0, 0.3], &Device::Cpu)?;
+    let window = Window { kernel: [1, 3], stride: 1, padding: Padding::Symmetric };
+    let (xs, w) = (xs.reshape((1, 1, 3, 2))?, w.reshape((1, 3, 2))?);
+    let ys = depthwise(&Value::constant(xs), &Value::constant(w), window, None)?;
+    check_close(&ys.tensor()?, &[8.0, 8.0, 14.0, 14.0, 8.0, 8.0], 1e-12);
+    Ok(())
+}
+
+#[test]
+fn gradients_are_correct() {
+    for padding in [Padding::Symmetric, Padding::Same] {
+        for (kernel, stride, h, w) in
+            [(3, 1, 4, 3), (3, 2, 5, 4), (3, 2, 4, 5), (5, 2, 6, 3), (2, 1, 3, 3)]
+        {
+            let window = Window::square(kernel, stride, padding);
+            check(&[&[2, h, w, 11], &[kernel, kernel, 11]], |it| {
+                depthwise(&it[0], &it[1], window, None)
+            });
+        }
+    }
+}
+
+/// With this many channels on a map this wide they are processed in groups; half of them are not.
+#[test]
+fn groups_of_channels_agree_with_each_half_alone() -> Result<()> {
+    let (c, half, window) = (600, 300, Window::square(5, 1, Padding::Same));
+    let grid = window.on(1, [12, 20])?;
+    assert_eq!((groups(&grid, 0..c).len(), groups(&grid, 0..half).len()), (2, 1));
+    let tensor = |name: &str, dims: &[usize]| {
+        Tensor::from_vec(numbers(name, dims.iter().product()), dims, &Device::Cpu)
+    };
+    let (x, k) = (tensor("x", &[1, 12, 20, c])?, tensor("k", &[5, 5, c])?);
+    let (gamma, beta) = (tensor("gamma", &[c])?, tensor("beta", &[c])?);
+    let run = |channels: Range<usize>| -> Result<Vec<Tensor>> {
+        let (first, n) = (channels.start, channels.len());
+        let part =
+            |it: &Tensor| Var::from_tensor(&it.narrow(it.rank() - 1, first, n)?.contiguous()?);
+        let vars = [part(&x)?, part(&k)?, part(&gamma)?, part(&beta)?];
+        let tape = Tape::default();
+        let [x, k, gamma, beta] = vars.each_ref().map(|it| tape.leaf(it));
+        let (xs, _) = batch_norm(&x, &gamma, &beta, 1e-3, Activation::Silu)?;
+        let ys = tape.export(&depthwise(&xs, &k, window, None)?)?;
+        let grads = tape.backward(&ys.sqr()?.sum_all()?)?;
+        let grads = vars
+            .iter()
+            .map(|it| Ok(grads.get(it).expect("every parameter has a gradient").clone()));
+        [Ok(ys.detach())].into_iter().chain(grads).collect()
+    };
+    for ((all, low), high) in run(0..c)?.iter().zip(run(0..half)?).zip(run(half..c)?) {
+        let halves = Tensor::cat(&[low, high], all.rank() - 1)?;
+        check_close(all, &halves.flatten_all()?.to_vec1::<f64>()?, 1e-9);
+    }
+    Ok(())
+}
+
+#[test]
+fn many_channels_take_the_wide_path() {
+    let window = Window::square(3, 1, Padding::Same);
+    check(&[&[1, 2, 2, 75], &[3, 3, 75]], |it| depthwise(&it[0], &it[1], window, None));
+}
