@@ -1,13 +1,13 @@
 """Loads a server on this machine, and prints tables: speed, memory, overload, hostile clients, and a stop during load.
 
-    python3 serve_load.py MASKFIT BUNDLE IMAGE [--seconds 60] [--requests 10000] [--oha PATH]
+    python3 serve_load.py MASKFIT BUNDLE IMAGE [--seconds 60] [--requests 10000]
         [--rival "python3 RIVAL.py MODEL.onnx --port PORT"] [--only speed,memory,queue,hostile,stop]
 
 MASKFIT is the program (`target/release/maskfit`), BUNDLE what it serves, IMAGE a file that is sent as the body of every
-request. Each part starts servers of its own on free ports of the loopback address, and stops them. `speed` and `memory`
-send requests with oha (`cargo install oha`; 1.9 or later), at 1, 8 and 64 connections. The rival of `speed` is any
-program that takes `POST /predict` with the bytes of an image and `GET /v2/health/ready`; `PORT` in its command is
-replaced. The load runs on the same machine, and takes a part of its cores; for each server the same.
+request. Each part starts servers of its own on free ports of the loopback address, and stops them. `speed` sends
+requests with wrk (Debian's package), at 1, 8 and 64 connections. Its rival is any program that takes `POST /predict`
+with the bytes of an image and `GET /v2/health/ready`; `PORT` in its command is replaced. The load runs on the same
+machine, and takes a part of its cores; for each server the same.
 
 `stop` counts as lost each request that was sent over an accepted connection and got no whole response. Exits with 1 if
 one was lost, an image was not predicted, a server failed (5xx other than 503, or no response), or memory grew.
@@ -36,7 +36,6 @@ parser.add_argument("bundle")
 parser.add_argument("image", type=Path)
 parser.add_argument("--seconds", type=int, default=60)
 parser.add_argument("--requests", type=int, default=10_000)
-parser.add_argument("--oha", default="oha")
 parser.add_argument("--rival")
 parser.add_argument("--only", default="speed,memory,queue,hostile,stop")
 args = parser.parse_args()
@@ -108,29 +107,45 @@ class Server:
         check(b"panicked" not in self.log.read(), "the server panicked")
 
 
-def oha(server, *options):
-    command = [args.oha, "--no-tui", "--output-format", "json", "-w", "-m", "POST", "-T", KIND, "-D", str(args.image)]
-    done = subprocess.run(
-        [*command, *options, f"http://127.0.0.1:{server.port}/predict"], capture_output=True, check=True
-    )
-    return json.loads(done.stdout)
+# Sends the image, and prints what was counted as one line of JSON; latencies are in microseconds.
+WRK = """
+local file = io.open(%s, "rb")
+wrk.body = file:read("*all")
+file:close()
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "%s"
+function done(summary, latency)
+    local n = summary.errors
+    io.write(string.format('\\n{"rate": %%f, "p50": %%f, "p99": %%f, "n": %%d, "failed": %%d}\\n',
+        summary.requests / summary.duration * 1e6, latency:percentile(50), latency:percentile(99),
+        summary.requests, n.connect + n.read + n.write + n.status + n.timeout))
+end
+"""
+
+
+def wrk(server, seconds, n_connections):
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(WRK % (json.dumps(str(args.image.resolve())), KIND))
+        script.flush()
+        url = f"http://127.0.0.1:{server.port}/predict"
+        words = ["wrk", "-t1", f"-c{n_connections}", f"-d{seconds}s", "--timeout", "60s", "-s", script.name, url]
+        done = subprocess.run(words, capture_output=True, check=True, text=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def speed():
     print(f"\nspeed: {args.seconds} s each\n")
-    print(f"{'server':<10} {'connections':>11} {'requests/s':>10} {'p50 ms':>8} {'p99 ms':>8}  statuses")
+    print(f"{'server':<10} {'connections':>11} {'requests/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'requests':>8} {'failed':>6}")
     servers = [("maskfit", None)] + ([("rival", args.rival)] if args.rival else [])
     for name, command in servers:
         with Server(command=command) as server:
-            oha(server, "-z", "3s", "-c", "8")
+            wrk(server, 3, 8)
             for n in [1, 8, 64]:
-                got = oha(server, "-z", f"{args.seconds}s", "-c", str(n))
-                statuses, errors = got["statusCodeDistribution"], got["errorDistribution"]
-                rate, times = got["summary"]["requestsPerSec"], got["latencyPercentiles"]
-                p50, p99 = 1000 * times["p50"], 1000 * times["p99"]
-                shown = ", ".join(f"{status}: {n}" for status, n in (statuses | errors).items())
-                print(f"{name:<10} {n:>11} {rate:>10.1f} {p50:>8.1f} {p99:>8.1f}  {shown}", flush=True)
-                check(set(statuses) == {"200"} and not errors, f"{name} at {n} connections: {shown}")
+                got = wrk(server, args.seconds, n)
+                p50, p99 = got["p50"] / 1000, got["p99"] / 1000
+                counts = f"{got['n']:>8} {got['failed']:>6}"
+                print(f"{name:<10} {n:>11} {got['rate']:>10.1f} {p50:>8.1f} {p99:>8.1f} {counts}", flush=True)
+                check(not got["failed"], f"{name} at {n} connections: {got['failed']} requests failed")
 
 
 def memory():
@@ -138,12 +153,21 @@ def memory():
     print(f"{'after':<20} {'now':>8} {'peak':>8}")
     with Server() as server:
         show = lambda what: print(f"{what:<20} {server.memory():>8.1f} {server.memory('VmHWM'):>8.1f}", flush=True)
+
+        def send(n):
+            def some(_):
+                connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+                return Counter(server.predict(connection)[0] for _ in range(n // 8))
+
+            replies = together(8, some)
+            check(all(it == {200: n // 8} for it in replies), f"other replies than 200: {replies}")
+
         show("the start")
         first = args.requests // 10
-        oha(server, "-n", str(first), "-c", "8")
+        send(first)
         show(f"{first} requests")
         before = server.memory()
-        oha(server, "-n", str(args.requests - first), "-c", "8")
+        send(args.requests - first)
         show(f"{args.requests} requests")
         growth = server.memory() - before
         check(growth < MOST_GROWTH_MIB, f"memory grew by {growth:.1f} MiB")
