@@ -205,6 +205,9 @@ pub(crate) enum Command {
         /// Number of images on the contact sheet.
         #[arg(long, value_name = "N", default_value_t = 48, value_parser = number)]
         images: usize,
+        /// Override a setting of the run's data, for example `data.source.root=DIR` if it has moved. May be repeated.
+        #[arg(long, value_name = "PATH=VALUE")]
+        set: Vec<String>,
     },
     /// Plot an experiment's learning-rate schedule, without training.
     Schedule {

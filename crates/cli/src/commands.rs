@@ -74,7 +74,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<End> {
         Command::Compare(args) => compare::compare(&args),
         Command::Report { runs, output } => report::report(&runs, output.as_deref()),
         Command::Explain(args) => explain::explain(&args),
-        Command::Labels { run, output, by, images } => labels::labels(&run, &output, by, images),
+        Command::Labels { run, output, by, images, set } => {
+            labels::labels(&run, &set, &output, by, images)
+        }
         Command::Schedule { experiment, output } => schedule::schedule(&experiment, &output),
         Command::LrFind { experiment, run, from, to, steps, output } => {
             let range = trainer::Range { from, to, n_steps: steps };

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, bail};
 use augment::{Pipeline, Statistics, Step};
-use data::{Content, Context, Findings, Manifest, Use, check_sizes, sizes_of};
+use data::{Content, Context, Findings, Manifest, SourceError, Use, check_sizes, sizes_of};
 use trainer::{AugmentSection, Callback as _, Experiment};
 
 use crate::{args::ExperimentArgs, pretrained, runs, terminal::Terminal};
@@ -30,8 +30,34 @@ pub(crate) fn use_threads(n: usize) -> anyhow::Result<()> {
     pool.build_global().context("cannot start the threads")
 }
 
-/// Reads and checks an experiment's data, with a progress bar.
+/// Reads an experiment's data and checks it for training and evaluation by its settings, with a progress bar.
 pub(crate) fn manifest(experiment: &Experiment, terminal: &Terminal) -> anyhow::Result<Manifest> {
+    let (read, listed) = read(experiment, terminal);
+    // Unreadable images do not keep the size check from reporting the others.
+    let (manifest, wrong) = match (read, listed) {
+        (Ok(it), _) => (it, None),
+        (Err(err), Some(it)) => (it, Some(err)),
+        (Err(err), None) => return Err(err.into()),
+    };
+    let unfit = unfit(experiment, &manifest, terminal);
+    match (wrong, unfit.0.is_empty()) {
+        (None, true) => {}
+        (None, false) => bail!("{}", in_short(&unfit)),
+        (Some(err), true) => return Err(err.into()),
+        (Some(err), false) => bail!("{err}\nand image sizes: {}", in_short(&unfit)),
+    }
+    Ok(noted(manifest, terminal))
+}
+
+/// Reads an experiment's data for models that have a preprocessing of their own, whatever the settings say of it.
+pub(crate) fn images_of(experiment: &Experiment, terminal: &Terminal) -> anyhow::Result<Manifest> {
+    Ok(noted(read(experiment, terminal).0?, terminal))
+}
+/// Reads an experiment's data. If something is wrong with it, the images as they are listed come second.
+fn read(
+    experiment: &Experiment,
+    terminal: &Terminal,
+) -> (Result<Manifest, SourceError>, Option<Manifest>) {
     if !terminal.is_terminal() {
         terminal.status("reading the data");
     }
@@ -43,23 +69,14 @@ pub(crate) fn manifest(experiment: &Experiment, terminal: &Terminal) -> anyhow::
     };
     let read = experiment.manifest(&context);
     terminal.clear();
-    // Unreadable images do not keep the size check from reporting the others.
-    let (manifest, wrong) = match read {
-        Ok(it) => (it, None),
-        Err(err) => match experiment.listing(&context) {
-            Ok(it) => (it, Some(err)),
-            Err(_) => return Err(err.into()),
-        },
-    };
-    let unfit = unfit(experiment, &manifest, terminal);
-    match (wrong, unfit.0.is_empty()) {
-        (None, true) => {}
-        (None, false) => bail!("{}", in_short(&unfit)),
-        (Some(err), true) => return Err(err.into()),
-        (Some(err), false) => bail!("{err}\nand image sizes: {}", in_short(&unfit)),
-    }
+    let listed = read.as_ref().err().and_then(|_| experiment.listing(&context).ok());
+    (read, listed)
+}
+
+/// Prints the notes of a manifest.
+fn noted(manifest: Manifest, terminal: &Terminal) -> Manifest {
     manifest.notes.iter().for_each(|it| terminal.status(&format!("note: {it}")));
-    Ok(manifest)
+    manifest
 }
 
 /// Formats the problems of images, one a line for the same problem of many images; the details have them all.

@@ -98,7 +98,7 @@ pub(crate) fn experiment_like(dir: &Path, set: &[String]) -> anyhow::Result<Expe
     ];
     layers.extend(Layer::from_sets(set)?);
     let experiment = Experiment::load(&layers)?;
-    check_places(dir, &experiment, RESUME)?;
+    check_places(dir, &experiment, ["", ""])?;
     Ok(experiment)
 }
 
@@ -108,17 +108,17 @@ pub(crate) fn name_of(dir: &Path) -> String {
     dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The command that resumes a run, and its option to accept changes.
-const RESUME: [&str; 2] = ["train --resume", " --allow-changes"];
+/// How a run is resumed whose data has moved.
+const RESUME: [&str; 2] = ["`train --resume` with ", " --allow-changes"];
 
 /// Checks that the relative paths of a run's settings exist. They are relative to the folder that the run
 /// was started in, which may not be the current one: the error names the fix.
 ///
-/// - `command`: that continues the run from another place, and its option to do so.
+/// - `moved`: what precedes and follows the `--set` that names another place.
 pub(crate) fn check_places(
     dir: &Path,
     experiment: &Experiment,
-    command: [&str; 2],
+    moved: [&str; 2],
 ) -> anyhow::Result<()> {
     let mut lost = experiment.places();
     lost.retain(|(_, path)| path.is_relative() && !path.as_os_str().is_empty() && !path.exists());
@@ -135,8 +135,8 @@ pub(crate) fn check_places(
     };
     // A setting within a list cannot be set by itself.
     let set = lost.iter().find(|(at, _)| !at.contains('[')).map(|(at, _)| {
-        let [command, option] = command;
-        format!("; or `{command}` with `--set {at}=DIR{option}` if it has moved")
+        let [before, after] = moved;
+        format!("; or {before}`--set {at}=DIR{after}` if it has moved")
     });
     bail!(
         "{}: {}, which does not exist relative to {}: paths are relative to the folder that a run is \
@@ -377,6 +377,9 @@ pub(crate) fn labelled_table(named: &Path, test: bool) -> anyhow::Result<Labelle
             }
             (true, true) => "its data has no test set: leave out --test",
             (false, true) if evaluated.is_some() => "it has those of a test set: add --test",
+            (false, _) if dir.join("test.csv").is_file() && dir.join("bundle.toml").is_file() => {
+                "it has those of a test set: add --test"
+            }
             (false, _) if dir.join("bundle.toml").is_file() => {
                 "a bundle has no held-out predictions: name its run, or predict labelled images with \
                  `maskfit evaluate`"

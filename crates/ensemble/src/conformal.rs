@@ -13,8 +13,8 @@
 //! averaged over groups: not for every group, nor for every class.
 //!
 //! **Split**: the held-out groups trained nothing that predicts. The set holds the true class with probability
-//! `level` at least. (A calibration that is fitted on the same groups weakens that a little; one number fitted on
-//! many groups changes next to nothing.)
+//! `level` at least. (What is fitted on the same groups weakens that: one number fitted on many groups next to
+//! nothing, many numbers fitted on few groups a lot. [`Conformal::is_fitted`] says whether something was.)
 //!
 //! **CV+**: the images of each fold are held out of the model of that fold only, and s(x, y) above is that of the
 //! model that held image i out. The promise is 2 · level - 1; in practice the sets hold as often as split ones:
@@ -42,6 +42,9 @@ use crate::HeldOut;
 pub struct Conformal {
     /// The number of held-out groups.
     pub n_groups: usize,
+    /// Whether weights, a calibration or a decision were fitted on the same groups, which weakens the promise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_fitted: bool,
     /// The scores of each fold's held-out images: one for `split`, several for CV+.
     pub folds: Vec<Scores>,
 }
@@ -121,7 +124,7 @@ impl Conformal {
             pairs[folds[image]].push((score(held_out.row(0, image)[class]), weight));
         }
         let folds = pairs.into_iter().map(|it| Scores::new(it, MAX_SCORES / n_folds)).collect();
-        Ok(Conformal { n_groups, folds })
+        Ok(Conformal { n_groups, is_fitted: false, folds })
     }
 
     /// Whether the scores are by fold, of a model each.

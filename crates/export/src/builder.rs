@@ -10,7 +10,7 @@ use crate::proto::{
     Shape, StringString, Tensor, TensorType, Type, ValueInfo,
 };
 
-/// The version of ONNX's operators: the first with an antialiased `Resize`.
+/// The version of ONNX's operators: the first whose reductions take their axes as an input, but for the sum.
 pub(crate) const OPSET: i64 = 18;
 
 /// The version of the file format that came with opset 18.
@@ -37,8 +37,6 @@ pub(crate) enum Attr {
     Int(i64),
     /// `FLOAT`
     Float(f32),
-    /// `STRING`
-    Text(&'static str),
     /// `INTS`
     Ints(Vec<i64>),
 }
@@ -137,6 +135,11 @@ impl GraphBuilder {
         self.constant("ints", DataType::Int64, &[values.len()], bytes)
     }
 
+    /// Adds one integer without dimensions and returns its name.
+    pub(crate) fn int(&mut self, value: i64) -> String {
+        self.constant("int", DataType::Int64, &[], value.to_le_bytes().to_vec())
+    }
+
     /// Adds one 32-bit float without dimensions and returns its name.
     pub(crate) fn float(&mut self, value: f32) -> String {
         self.constant("float", DataType::Float, &[], value.to_le_bytes().to_vec())
@@ -172,6 +175,12 @@ impl GraphBuilder {
         let output = self.unique(hint);
         self.push(op, inputs, output.clone(), attributes);
         output
+    }
+
+    /// Adds the numbers `from..to` of a list and returns their name.
+    pub(crate) fn part(&mut self, list: &str, from: i64, to: i64) -> String {
+        let [from, to, axes] = [from, to, 0].map(|it| self.ints(&[it]));
+        self.node("part", "Slice", &[list, &from, &to, &axes], &[])
     }
 
     fn push(&mut self, op: &str, inputs: &[&str], output: String, attrs: &[(&str, Attr)]) {
@@ -222,10 +231,6 @@ fn attribute(name: &str, value: &Attr) -> Attribute {
         Attr::Float(value) => {
             it.f = Some(*value);
             AttributeType::Float
-        }
-        Attr::Text(value) => {
-            it.s = Some(value.as_bytes().to_vec());
-            AttributeType::String
         }
         Attr::Ints(values) => {
             it.ints.clone_from(values);

@@ -4,17 +4,17 @@
 //! height, width]`, by the operations of a member's pipeline:
 //!
 //! - `resize` and `resize_shorter`: first the columns, then the rows, each antialiased and rounded to whole levels
-//!   as in PIL, whose filter is ONNX's `Resize` with `antialias` and `exclude_outside`. `resize_shorter` computes
-//!   the size from that of the image, and rounds the longer side down.
+//!   (`resample.rs`). `resize_shorter` computes the size from that of the image, and rounds the longer side down.
 //! - `center_crop` and `crop`: a slice, whose start is rounded to even.
 //! - normalisation: x · 1 / (255 std) - mean / std.
 //!
 //! An image that is smaller than a crop is an error of the runtime: a `Reshape` to the known size then fails.
 //!
-//! The pixels differ from ours by a level here and there. They differ by more for large JPEG files that are made
-//! much smaller, which we decode at a half, a quarter or an eighth of their size (`augment/src/decode.rs`).
+//! The pixels are ours, but for one in ten thousand, which differs by a level, where a 32-bit sum is rounded. They
+//! differ by more for large JPEG files that are made much smaller, which we decode at a half, a quarter or an eighth
+//! of their size (`augment/src/decode.rs`).
 
-use augment::{Filter, Pipeline, Statistics, Step, TransformConfig};
+use augment::{Pipeline, Statistics, Step, TransformConfig};
 
 use crate::{
     ExportError,
@@ -52,11 +52,11 @@ pub(crate) fn add(
         xs = match &step.op {
             TransformConfig::Resize(it) => {
                 let size = graph.ints(&it.size.map(|it| it as i64));
-                resize(graph, &xs, &size, it.filter)
+                resample::resize(graph, &xs, &size, it.filter)
             }
             TransformConfig::ResizeShorter(it) => {
                 let size = shorter(graph, &xs, it.size);
-                resize(graph, &xs, &size, it.filter)
+                resample::resize(graph, &xs, &size, it.filter)
             }
             TransformConfig::CenterCrop(it) => crop(graph, &xs, it.size, [0.5; 2]),
             TransformConfig::Crop(it) => crop(graph, &xs, it.size, it.at),
@@ -74,23 +74,17 @@ pub(crate) fn problem(ops: &[Step]) -> Option<String> {
     let mut resized: Option<&str> = None;
     for step in applied(ops) {
         let kind = step.op.kind();
-        let filter = match &step.op {
-            TransformConfig::Resize(it) => Some(it.filter),
-            TransformConfig::ResizeShorter(it) => Some(it.filter),
-            TransformConfig::CenterCrop(_) | TransformConfig::Crop(_) => None,
+        let resizes = match &step.op {
+            TransformConfig::Resize(_) | TransformConfig::ResizeShorter(_) => true,
+            TransformConfig::CenterCrop(_) | TransformConfig::Crop(_) => false,
             _ => return Some(foreign(kind)),
         };
-        if filter == Some(Filter::Lanczos) {
+        if let (Some(first), true) = (resized, resizes) {
             return Some(format!(
-                "`{kind}` with the filter `lanczos`: ONNX has `bilinear` and `bicubic`: {WITHOUT}"
+                "`{kind}` after `{first}`: the two are one resampling here, and would be two in the graph: {WITHOUT}"
             ));
         }
-        if let (Some(first), Some(_)) = (resized, filter) {
-            return Some(format!(
-                "`{kind}` after `{first}`: the two are one resampling here, and would be two in ONNX: {WITHOUT}"
-            ));
-        }
-        resized = resized.or(filter.map(|_| kind));
+        resized = resized.or(resizes.then_some(kind));
     }
     None
 }
@@ -110,46 +104,10 @@ fn applied(ops: &[Step]) -> impl Iterator<Item = &Step> {
     ops.iter().filter(|it| it.p > 0.0)
 }
 
-/// Resizes images `[batch, 3, h, w]` to the `[height, width]` that the value `size` holds.
-fn resize(graph: &mut GraphBuilder, xs: &str, size: &str, filter: Filter) -> String {
-    let before = graph.node("shape", "Shape", &[xs], &[]);
-    let [batch, rows, height, width] = [
-        part(graph, &before, 0, 2),
-        part(graph, &before, 2, 3),
-        part(graph, size, 0, 1),
-        part(graph, size, 1, 2),
-    ];
-    let wide = join(graph, &[&batch, &rows, &width]);
-    let both = join(graph, &[&batch, &height, &width]);
-    let wide = resample(graph, xs, &wide, filter);
-    resample(graph, &wide, &both, filter)
-}
-
-/// Resamples images to a shape, and rounds them to whole levels.
-fn resample(graph: &mut GraphBuilder, xs: &str, shape: &str, filter: Filter) -> String {
-    let mut attributes = vec![
-        ("antialias", Attr::Int(1)),
-        ("coordinate_transformation_mode", Attr::Text("half_pixel")),
-        ("exclude_outside", Attr::Int(1)),
-        ("mode", Attr::Text("linear")),
-    ];
-    if filter == Filter::Bicubic {
-        attributes[3].1 = Attr::Text("cubic");
-        attributes.push(("cubic_coeff_a", Attr::Float(-0.5)));
-    }
-    let xs = graph.node("resized", "Resize", &[xs, "", "", shape], &attributes);
-    // Half a level is rounded up, where `Round` rounds it to even.
-    let half = graph.float(0.5);
-    let xs = graph.node("above", "Add", &[&xs, &half], &[]);
-    let xs = graph.node("whole", "Floor", &[&xs], &[]);
-    let ends = [0.0, 255.0].map(|it| graph.float(it));
-    graph.node("within", "Clip", &[&xs, &ends[0], &ends[1]], &[])
-}
-
 /// Returns the name of the `[height, width]` with which the shorter side has `size` pixels.
 fn shorter(graph: &mut GraphBuilder, xs: &str, size: usize) -> String {
     let shape = graph.node("shape", "Shape", &[xs], &[]);
-    let sides = part(graph, &shape, 2, 4);
+    let sides = graph.part(&shape, 2, 4);
     let axes = graph.ints(&[0]);
     let shorter =
         graph.node("shorter", "ReduceMin", &[&sides, &axes], &[("keepdims", Attr::Int(1))]);
@@ -162,7 +120,7 @@ fn shorter(graph: &mut GraphBuilder, xs: &str, size: usize) -> String {
 /// Crops images `[batch, 3, h, w]` to the part of `size` at the position `at`.
 fn crop(graph: &mut GraphBuilder, xs: &str, size: [usize; 2], at: [f64; 2]) -> String {
     let shape = graph.node("shape", "Shape", &[xs], &[]);
-    let sides = part(graph, &shape, 2, 4);
+    let sides = graph.part(&shape, 2, 4);
     let size = graph.ints(&size.map(|it| it as i64));
     let margin = graph.node("margin", "Sub", &[&sides, &size], &[]);
     let at = graph.doubles("at", &[2], &at);
@@ -191,16 +149,6 @@ fn normalise(graph: &mut GraphBuilder, xs: &str, by: Statistics) -> String {
     graph.node("normalised", "Add", &[&xs, &shift], &[])
 }
 
-/// The numbers `from..to` of a list.
-fn part(graph: &mut GraphBuilder, list: &str, from: i64, to: i64) -> String {
-    let [from, to, axes] = [from, to, 0].map(|it| graph.ints(&[it]));
-    graph.node("part", "Slice", &[list, &from, &to, &axes], &[])
-}
-
-/// Joins lists.
-fn join(graph: &mut GraphBuilder, lists: &[&str]) -> String {
-    graph.node("shape", "Concat", lists, &[("axis", Attr::Int(0))])
-}
-
+mod resample;
 #[cfg(test)]
 mod tests;

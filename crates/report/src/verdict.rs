@@ -4,6 +4,8 @@
 //!
 //! - the score: always.
 //! - what it holds for: by how the images were used ([`Basis`]).
+//! - the estimate: of a run that was trained on all the data after a cross-validation, the score of that. Where the
+//!   images were trained on, nothing else is said of them.
 //! - the test set: where a cross-validation has predictions for it.
 //! - a small set: the interval of macro F1 is wider than 0.1.
 //! - the worst factor: of several factors, the one that is wrong in most of the wrong images; of one factor, the most
@@ -60,6 +62,8 @@ pub struct Grounds {
     /// The class of the set with the fewest training images, and their number; `None` if they are unknown, or more
     /// than half of those of the median class.
     pub rarest: Option<(String, usize)>,
+    /// The name of the cross-validation that estimates the score, and its out-of-fold macro F1.
+    pub estimate: Option<(String, Estimate)>,
 }
 
 /// A wider interval is a limit of its own.
@@ -85,9 +89,12 @@ const TRUSTED: f64 = 0.8;
 ///
 /// - `run`: with all sections but the verdict.
 pub fn verdict(run: &RunReport, of: &Grounds) -> Vec<String> {
-    let sentences = [
-        score(run, of),
-        Some(basis(of).to_owned()),
+    let sentences = [score(run, of), Some(basis(of).to_owned()), estimate(of)];
+    let mut sentences: Vec<String> = sentences.into_iter().flatten().collect();
+    if of.basis == Basis::Trained {
+        return sentences;
+    }
+    let more = [
         test(run, of),
         small(run, of),
         worst(run, of),
@@ -97,7 +104,8 @@ pub fn verdict(run: &RunReport, of: &Grounds) -> Vec<String> {
         calibration(run),
         labels(run),
     ];
-    sentences.into_iter().flatten().collect()
+    sentences.extend(more.into_iter().flatten());
+    sentences
 }
 
 fn score(run: &RunReport, of: &Grounds) -> Option<String> {
@@ -149,6 +157,15 @@ fn basis(of: &Grounds) -> &'static str {
              images is not known."
         }
     }
+}
+
+fn estimate(of: &Grounds) -> Option<String> {
+    let (cross_validation, macro_f1) = of.estimate.as_ref()?;
+    Some(format!(
+        "What estimates its score is the out-of-fold macro F1 of the cross-validation `{cross_validation}`: {:.3}{}.",
+        macro_f1.value?,
+        interval(*macro_f1)
+    ))
 }
 
 fn test(run: &RunReport, of: &Grounds) -> Option<String> {

@@ -1,6 +1,7 @@
 //! The images of a request to `/predict`: the parts of a form, the body itself, or base64 in JSON.
 
 use axum::http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
+use base::task::Unit;
 use base64::{
     Engine as _,
     alphabet::STANDARD,
@@ -81,8 +82,10 @@ pub(crate) fn check_number(n: usize, max_images: usize) -> Result<(), ApiError> 
     if n <= max_images {
         return Ok(());
     }
-    let message =
-        format!("a request may have {max_images} images (`--max-images`): send several requests");
+    let message = format!(
+        "a request may have {} (`--max-images`): send several requests",
+        Unit::Image.count(max_images)
+    );
     Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message))
 }
 

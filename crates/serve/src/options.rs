@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use base::task::Unit;
+
 use crate::token::Token;
 
 /// The settings of a server.
@@ -138,8 +140,9 @@ impl Options {
         }
         if max_images > queue {
             return Some(format!(
-                "a request may have {max_images} images (`--max-images`), but the queue has room for {queue} \
-                 (`--queue`): raise one or lower the other"
+                "a request may have {} (`--max-images`), but the queue has room for {queue} \
+                 (`--queue`): raise one or lower the other",
+                Unit::Image.count(max_images)
             ));
         }
         (max_body > max_memory).then(|| {

@@ -172,13 +172,18 @@ impl Estimate {
         run.write(FILE, &toml::to_string(self).expect("an estimate is TOML"))
     }
 
-    /// Reads that of a run, if it has one.
-    pub(crate) fn read(run: &Run) -> Result<Option<Estimate>, RunError> {
-        let path = run.dir().join(FILE);
+    /// Reads that of a run in a folder, if it has one.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn read(dir: &Path) -> Result<Option<Estimate>, RunError> {
+        let path = dir.join(FILE);
         if !path.is_file() {
             return Ok(None);
         }
-        let read = toml::from_str(&run.read(FILE)?);
+        let text = base::text::read(&path)
+            .map_err(|err| RunError::Damaged { path: path.clone(), reason: err.to_string() })?;
+        let read = toml::from_str(&text);
         read.map(Some).map_err(|err| RunError::Damaged { path, reason: err.message().to_owned() })
     }
 }

@@ -395,7 +395,7 @@ fn finish(
     };
     let best_step = state.best.map_or(0, |it| it.step);
     let trained_on_valid = plan.phases[state.phase].sees_valid;
-    let (steps, estimate) = (state.step, Estimate::read(run)?);
+    let (steps, estimate) = (state.step, Estimate::read(run.dir())?);
     let outcome = Outcome { steps, best_step, trained_on_valid, estimate, valid, test };
     run.write("report.toml", &outcome.to_toml())?;
     Ok(Ended::Finished(Box::new(outcome)))

@@ -21,6 +21,9 @@ pub(crate) struct ExplainArgs {
     /// was not trained on it.
     #[arg(long, value_enum, value_name = "SIDE", conflicts_with = "images")]
     pub(crate) side: Option<LabelledSide>,
+    /// Override a setting of the data of `--side`, for example `data.source.root=DIR` if it has moved. May be repeated.
+    #[arg(long, value_name = "PATH=VALUE", conflicts_with = "images")]
+    pub(crate) set: Vec<String>,
     /// Number of images of `--side`.
     #[arg(long, value_name = "N", default_value_t = 24, value_parser = number, conflicts_with = "images")]
     pub(crate) n: usize,

@@ -9,7 +9,7 @@ use anyhow::{Context as _, anyhow, bail};
 use augment::{Pipeline, Statistics, StatisticsConfig, Step};
 use base::{
     mix::{MixedSample, Part},
-    task::Scope,
+    task::{Scope, Unit},
 };
 use candle::Device;
 use data::{Batch, Pack, Packs, Prepared, SyntheticPeople, prepare};
@@ -45,8 +45,9 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
                 source.write_areas(&dir, &progress)?;
             }
             terminal.clear();
-            say!("{people} people to train and validate on: {}", dir.join("train").display());
-            say!("{test} people of the test set: {}", dir.join("eval").display());
+            let [people, test] = [people, test].map(|it| Unit::Person.count(it));
+            say!("{people} to train and validate on: {}", dir.join("train").display());
+            say!("{test} of the test set: {}", dir.join("eval").display());
         }
         DataCommand::Check { experiment } => return check::check(&experiment, &terminal),
         DataCommand::Stats { experiment: args } => {

@@ -104,7 +104,10 @@ pub(crate) fn ensemble(args: &EnsembleArgs) -> anyhow::Result<End> {
         Some(Sets::Split) => Some(Conformal::split(&honest)),
         Some(Sets::CvPlus) => Some(Conformal::cv_plus(&honest)),
     };
-    let conformal = conformal.transpose().map_err(anyhow::Error::msg)?;
+    let mut conformal = conformal.transpose().map_err(anyhow::Error::msg)?;
+    if let Some(it) = &mut conformal {
+        it.is_fitted = steps.iter().any(|it| it.fitted.is_some());
+    }
     let coverage = match &conformal {
         None => Vec::new(),
         Some(_) => {

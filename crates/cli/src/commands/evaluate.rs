@@ -29,7 +29,7 @@ use crate::{
     args::{EvaluateArgs, ExperimentArgs, Side},
     new_folder::NewFolder,
     phrases::argument,
-    preparation::{check_settings, in_short, manifest},
+    preparation::{check_settings, images_of, in_short},
     runs,
     tables::{macro_f1, report},
     terminal::Terminal,
@@ -54,7 +54,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> anyhow::Result<End> {
     // The data shows below whether they are of one task.
     let bundle = predict::open(&args.models, true)?;
     let terminal = Terminal::new();
-    let manifest = manifest(&experiment, &terminal)?;
+    let manifest = images_of(&experiment, &terminal)?;
     if manifest.task.factors != bundle.task.factors {
         bail!(
             "the classes of the models differ from those of the data: name data with the same task"
@@ -130,7 +130,12 @@ fn side(side: Side, experiment: &Experiment, manifest: &Manifest) -> anyhow::Res
     };
     match images.is_empty() {
         true => bail!(
-            "the data has no such images: name another `--side`, or other data with `--config`"
+            "the data has no {}: name another `--side`, or other data with `--config`",
+            match side {
+                Side::Test => "test set",
+                Side::Valid => "validation set",
+                Side::All => "images",
+            }
         ),
         false => Ok(images),
     }

@@ -83,7 +83,7 @@ pub(crate) fn kfold(args: &KfoldArgs) -> anyhow::Result<End> {
             }
             let done = trainer::kfold::finished_folds(opened.run.dir()).len();
             say!("{done} of {n} folds are finished: {}", opened.run.dir().display());
-            if done == n {
+            if done == n && !opened.run.is_finished() {
                 status!("next: maskfit kfold join {}", argument(opened.run.dir()));
             }
         }

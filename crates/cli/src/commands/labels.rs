@@ -13,7 +13,7 @@ use crate::{
     End,
     drawing::{CORRECT, Cell, GREY, INCORRECT, INK, Sheet, png, thumbnail},
     output::{folder, new_file},
-    preparation::manifest,
+    preparation::images_of,
     runs,
     style::headed,
     terminal::Terminal,
@@ -25,6 +25,7 @@ const SHOWN: usize = 10;
 
 pub(crate) fn labels(
     named: &Path,
+    set: &[String],
     output: &Path,
     by: LabelScore,
     n_images: usize,
@@ -40,8 +41,8 @@ pub(crate) fn labels(
     let terminal = Terminal::new();
     let table = runs::labelled_table(named, false)?;
     let labelled = LabelledPredictions::open(&table.path, &table.task)?;
-    let experiment = runs::experiment_of(&runs::find(named)?, &[])?;
-    let manifest = manifest(&experiment, &terminal)?;
+    let experiment = runs::experiment_like(&runs::find(named)?, set)?;
+    let manifest = images_of(&experiment, &terminal)?;
     let by_name: HashMap<&str, &Example> =
         manifest.examples.iter().map(|it| (it.name.as_str(), it)).collect();
     if let Some(absent) = labelled.images.iter().find(|it| !by_name.contains_key(it.as_str())) {

@@ -103,17 +103,19 @@ pub(super) fn promise(conformal: &Conformal, level: f64, unit: Unit) -> String {
         Unit::Image => ("a new image".to_owned(), unit.many()),
         _ => (format!("an image of a new {}", unit.one()), unit.many()),
     };
-    let proven = match conformal.is_cv_plus() {
-        false => String::new(),
-        // Every model has seen all folds but one. 2 level - 1 has as many decimals as the level.
-        true => {
-            let n_decimals = level.to_string().split_once('.').map_or(0, |it| it.1.len()).max(2);
-            format!("; proven is {:.n_decimals$} (CV+)", conformal.guarantee(level))
+    // Every model has seen all folds but one. 2 level - 1 has as many decimals as the level.
+    let n_decimals = level.to_string().split_once('.').map_or(0, |it| it.1.len()).max(2);
+    let least = format!("{:.n_decimals$} (CV+)", conformal.guarantee(level));
+    let proven = match (conformal.is_cv_plus(), conformal.is_fitted) {
+        (false, false) => String::new(),
+        (false, true) => format!("; less, since something was fitted on the same {many}"),
+        (true, false) => format!("; proven is {least}"),
+        (true, true) => {
+            format!("; {least} would be proven, if nothing were fitted on the same {many}")
         }
     };
     format!(
-        "a set of level {level} holds the class of {new} with\n\
-         probability {level}, on average over {many}{proven}"
+        "a set of level {level} holds the class of {new} with probability {level}, on average over {many}{proven}"
     )
 }
 
@@ -230,10 +232,17 @@ mod tests {
     fn what_is_proven_has_the_digits_of_the_level() {
         let fold = "{ scores = [0.5], weights = [0.25] }";
         let text = format!("n_groups = 2\nfolds = [{fold}, {fold}]");
-        let conformal: Conformal = toml::from_str(&text).unwrap();
+        let mut conformal: Conformal = toml::from_str(&text).unwrap();
         for (level, want) in [(0.8, "0.60"), (0.95, "0.90"), (0.999, "0.998"), (0.9995, "0.9990")] {
             let promise = promise(&conformal, level, Unit::Person);
             assert!(promise.ends_with(&format!("; proven is {want} (CV+)")), "{promise}");
         }
+        conformal.is_fitted = true;
+        let promise = promise(&conformal, 0.8, Unit::Person);
+        assert!(
+            promise.ends_with(
+                "; 0.60 (CV+) would be proven, if nothing were fitted on the same people"
+            )
+        );
     }
 }

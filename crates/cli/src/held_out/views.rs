@@ -12,7 +12,7 @@ use trainer::{Callback as _, DataSection};
 
 use super::{Column, Columns};
 use crate::{
-    preparation::{check_settings, manifest},
+    preparation::{check_settings, images_of},
     runs,
     terminal::Terminal,
 };
@@ -42,7 +42,7 @@ impl Columns {
             let known = data.iter().find(|it| it.0 == experiment.data).map(|it| Rc::clone(&it.1));
             let read = match known {
                 Some(it) => it,
-                None => Rc::new(manifest(&experiment, terminal)?),
+                None => Rc::new(images_of(&experiment, terminal)?),
             };
             data.push((experiment.data, read));
         }

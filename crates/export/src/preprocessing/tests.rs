@@ -37,7 +37,6 @@ fn operations_that_onnx_does_not_have_are_named() {
         (format!("{{ kind = \"face_crop\" }}, {RESIZE}"), "`face_crop` cannot be in the graph"),
         (format!("{RESIZE}, {{ kind = \"pad\", by = [1, 1] }}"), "`pad` cannot be in the graph"),
         (format!("{SHORTER}, {CROP}, {RESIZE}"), "`resize` after `resize_shorter`"),
-        (RESIZE.replace(" }", ", filter = \"lanczos\" }"), "`resize` with the filter `lanczos`"),
     ] {
         let got = problem(&steps(&ops)).unwrap_or_default();
         assert!(got.starts_with(begin), "{ops}: {got}");
@@ -82,7 +81,7 @@ fn ours(pipeline: &Pipeline, bytes: &[u8]) -> Vec<f64> {
 }
 
 #[test]
-fn crops_have_our_pixels_and_resized_images_are_off_by_a_level_here_and_there() {
+fn crops_have_our_pixels_and_resized_images_but_for_a_level_in_few_places() {
     let crop = |at: &str| format!("{{ kind = \"crop\", size = [21, 18], at = {at} }}");
     let resize = |size: &str, filter: &str| {
         format!("{{ kind = \"resize\", size = {size}, filter = \"{filter}\" }}")
@@ -101,9 +100,9 @@ fn crops_have_our_pixels_and_resized_images_are_off_by_a_level_here_and_there() 
         crop("[0.3, 0.7]"),
     ];
     for ops in &crops {
-        check(ops, &sizes, 0.0, 0.0);
+        check(ops, &sizes, 0.0);
     }
-    for filter in ["bilinear", "bicubic"] {
+    for filter in ["bilinear", "bicubic", "lanczos"] {
         for ops in [
             resize("[24, 31]", filter),
             resize("[100, 120]", filter),
@@ -112,14 +111,14 @@ fn crops_have_our_pixels_and_resized_images_are_off_by_a_level_here_and_there() 
             shorter(filter),
             format!("{}, {}", crop("[0.5, 0.5]"), resize("[15, 30]", filter)),
         ] {
-            check(&ops, &sizes, 2.0, 0.15);
+            check(&ops, &sizes, 2e-3);
         }
     }
 }
 
-/// Checks the largest and the mean difference in levels for images of some sizes.
+/// Checks that for images of some sizes at most a share of the levels differs, by one.
 #[track_caller]
-fn check(ops: &str, sizes: &[[usize; 2]], most: f64, mean: f64) {
+fn check(ops: &str, sizes: &[[usize; 2]], most: f64) {
     let pipeline = pipeline(ops);
     let file = file(&pipeline);
     for &[h, w] in sizes {
@@ -128,13 +127,12 @@ fn check(ops: &str, sizes: &[[usize; 2]], most: f64, mean: f64) {
         let got = OnnxModel::for_input::<u8>(&file, dims).run(dims, image.as_raw()).remove(0);
         let want = ours(&pipeline, &bytes);
         assert_eq!(got.len(), want.len(), "{ops} of {h}x{w}");
-        let off: Vec<f64> = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).collect();
+        // The normalisation rounds.
+        let off: Vec<f64> =
+            got.iter().zip(&want).map(|(a, b)| (a - b).abs()).filter(|it| *it > 1e-3).collect();
         let worst = off.iter().copied().fold(0.0, f64::max);
-        let of_all = off.iter().sum::<f64>() / off.len() as f64;
-        assert!(
-            worst <= most + 1e-3 && of_all <= mean + 1e-3,
-            "{ops} of {h}x{w}: mean {of_all}, worst {worst}"
-        );
+        let share = off.len() as f64 / want.len() as f64;
+        assert!(worst <= 1.001 && share <= most, "{ops} of {h}x{w}: {share} of levels, {worst}");
     }
 }
 

@@ -31,6 +31,7 @@ fn plain() -> (RunReport, Grounds) {
         n_wrong: 20,
         n_wrong_factors: vec![20],
         rarest: None,
+        estimate: None,
     };
     (run, grounds)
 }
@@ -55,6 +56,16 @@ fn the_score_and_what_it_holds_for_are_always_there() {
         let it = verdict(&run, &Grounds { basis, ..grounds.clone() });
         assert!(it[1].contains(want), "{it:?}");
     }
+    // Nothing else follows from images that were trained on.
+    let estimate = Some(("folds".to_owned(), between(0.7, 0.66, 0.74)));
+    let it =
+        verdict(&run, &Grounds { basis: Basis::Trained, n_wrong: 0, estimate, ..grounds.clone() });
+    assert_eq!(
+        it[2..],
+        [
+            "What estimates its score is the out-of-fold macro F1 of the cross-validation `folds`: 0.700 (95 % CI 0.660 to 0.740)."
+        ]
+    );
     // Without a score there is no interval.
     let run = RunReport { scores: vec![scope("joint", Estimate::default())], ..run };
     assert!(verdict(&run, &grounds)[0].starts_with("The score is undefined"));

@@ -132,8 +132,8 @@ impl Summary {
                 FitOn::HeldOut => ("images", ""),
                 FitOn::Test => ("test set", ", and no test score"),
             };
-            say!("fitted: on the {what} it is scored on, so optimistic{and}");
-            say!("nested: fitted on other {} than it is scored on, so honest", self.unit.many());
+            say!("fitted: scored on the {what} that it was fitted on: optimistic{and}");
+            say!("nested: scored on {} that it was not fitted on", self.unit.many());
         }
         self.harms().iter().for_each(|it| status!("note: {it}"));
         let calibrated = self.steps.windows(2).find(|it| it[1].is_calibration);
@@ -146,7 +146,7 @@ impl Summary {
         }
         if !self.coverage.is_empty() {
             say!("\n{}", headed(&self.coverage_table()));
-            say!("{}", self.promise);
+            say!("{}", wrapped("", &self.promise));
         }
         self.notes.iter().for_each(|it| status!("note: {it}"));
     }

@@ -14,7 +14,7 @@ use trainer::kfold::is_kfold;
 use crate::{
     args::{ExplainArgs, LabelledSide},
     folds,
-    preparation::{in_short, manifest},
+    preparation::{images_of, in_short},
     runs::{self, LabelledTable},
     terminal::Terminal,
 };
@@ -110,7 +110,7 @@ fn labelled(
     let labelled = LabelledPredictions::open(&table.path, &table.task)?;
     let (factor, target) = (args.factor.as_deref(), args.target.as_deref());
     let scope = Target::parse(&table.task, factor, target)?.scope;
-    let manifest = manifest(&runs::experiment_of(&dir, &[])?, terminal)?;
+    let manifest = images_of(&runs::experiment_like(&dir, &args.set)?, terminal)?;
     let by_name: HashMap<&str, _> =
         manifest.examples.iter().map(|it| (it.name.as_str(), it)).collect();
     let projected = labelled.predictions.project(scope);

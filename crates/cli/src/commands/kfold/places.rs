@@ -91,7 +91,7 @@ pub(crate) fn located(dir: &Path, set: &[String]) -> anyhow::Result<Settings> {
         }
         own.model.pretrained = weights;
     }
-    runs::check_places(dir, &own, ["kfold run", ""])?;
+    runs::check_places(dir, &own, ["`kfold run` with ", ""])?;
     Ok(Settings { stored, own })
 }
 

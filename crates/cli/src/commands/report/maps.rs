@@ -130,7 +130,8 @@ fn make(
     let note = (n_left > 0).then(|| {
         let seconds = patience.as_secs();
         format!(
-            "{n_left} Grad-CAM maps were left out after {seconds} s; `maskfit report` waits longer than the end of a run."
+            "{n_left} Grad-CAM {} left out after {seconds} s; `maskfit report` waits longer than the end of a run.",
+            if n_left == 1 { "map was" } else { "maps were" }
         )
     });
     Ok((maps, note))

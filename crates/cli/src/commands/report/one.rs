@@ -75,9 +75,22 @@ pub(super) fn report(
         n_wrong,
         n_wrong_factors,
         rarest: all.rarest(&data.n_trained),
+        estimate: estimate(found, &mut run.notes),
     };
     run.verdict = verdict(&run, &grounds);
     Ok(run)
+}
+
+/// Returns the score that estimates that of a run on all the data.
+fn estimate(found: &Found, notes: &mut Vec<String>) -> Option<(String, report::Estimate)> {
+    let read = trainer::Estimate::read(&found.dir);
+    let it = read.unwrap_or_else(|err| {
+        notes.push(format!("The estimate is left out: {err}."));
+        None
+    })?;
+    let [low, high] = it.macro_f1_interval;
+    let macro_f1 = report::Estimate { value: Some(it.macro_f1), low: Some(low), high: Some(high) };
+    Some((it.cross_validation, macro_f1))
 }
 
 /// Lists the data of a run, without opening images: those that are gone are noted where they are shown.
