@@ -12,8 +12,9 @@ use crate::{
     context::{Context, Info, Meter},
     error::{Error, Result},
     memory::{Buffer, Memory, Slice, Usage},
-    module::{Launch, Modules, Ptx},
+    module::{Launch, Modules},
     number::Number,
+    ptx::Ptx,
 };
 
 /// The oldest driver whose compiler accepts our PTX, which says `.version 7.8`: that of CUDA 11.8.

@@ -13,7 +13,7 @@ use crate::{
     sums::{add_up, first_sums},
 };
 
-static PTX: Ptx = crate::module::ptx!("elementwise");
+static PTX: Ptx = crate::ptx::ptx!("elementwise");
 
 /// out = prologue(x): a norm, an activation and a gate, stored.
 ///

@@ -11,7 +11,7 @@ use crate::{
     rows::number_of,
 };
 
-static PTX: Ptx = crate::module::ptx!("few");
+static PTX: Ptx = crate::ptx::ptx!("few");
 
 /// Rows up to which these kernels are used.
 const MOST_ROWS: usize = 512;
