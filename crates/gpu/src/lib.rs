@@ -15,6 +15,7 @@ pub mod prologue;
 mod ptx;
 mod rows;
 mod rule;
+mod shared;
 mod split;
 mod sums;
 mod tables;
