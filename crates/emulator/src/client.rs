@@ -215,6 +215,17 @@ impl Claim {
         self.emulator.texts(self.card, TEXT::KERNELS).into_iter().map(one).collect()
     }
 
+    /// What each family of kernels did: those whose names differ in the sizes that they end with, such as
+    /// `product_forward_128x32` and `product_forward_64x64`. [`Counts::memory`] is what a step moves.
+    #[must_use]
+    pub fn counts_of_families(&self) -> BTreeMap<String, Counts> {
+        let mut families = BTreeMap::<String, Counts>::new();
+        for (kernel, counts) in self.counts() {
+            *families.entry(family_of(&kernel).to_owned()).or_default() += &counts;
+        }
+        families
+    }
+
     /// Forgets faults, leaks, calls and counts.
     pub fn clear(&self) {
         // SAFETY: the function takes any card.
@@ -229,6 +240,16 @@ impl Drop for Claim {
     }
 }
 
+/// A kernel's name without the sizes at its end.
+fn family_of(mut kernel: &str) -> &str {
+    while let Some((before, last)) = kernel.rsplit_once('_')
+        && last.starts_with(|it: char| it.is_ascii_digit())
+    {
+        kernel = before;
+    }
+    kernel
+}
+
 /// The library lies in the folder of the test program, or in `deps` beside it.
 fn beside_the_test() -> PathBuf {
     let name = format!("{}emulator{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX);
@@ -236,4 +257,21 @@ fn beside_the_test() -> PathBuf {
     let folder = program.parent().unwrap_or(Path::new("."));
     let deps = folder.join("deps").join(&name);
     if deps.exists() { deps } else { folder.join(name) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::family_of;
+
+    #[test]
+    fn a_family_is_a_name_without_sizes() {
+        for (kernel, family) in [
+            ("product_forward_128x32", "product_forward"),
+            ("depthwise_backward_3_1", "depthwise_backward"),
+            ("conv_input_any", "conv_input_any"),
+            ("cast", "cast"),
+        ] {
+            assert_eq!(family_of(kernel), family);
+        }
+    }
 }

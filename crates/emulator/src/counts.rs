@@ -56,6 +56,12 @@ pub struct Counts {
     pub global_read: u64,
     /// Bytes that lanes stored to global memory.
     pub global_written: u64,
+    /// Bytes of global memory that launches read, but not what the launch itself had written before; each counted once
+    /// a launch, however many lanes read it: what memory must deliver if caches keep everything during a launch, and
+    /// nothing longer.
+    pub memory_read: u64,
+    /// Bytes of global memory that launches wrote, each counted once a launch.
+    pub memory_written: u64,
     /// Bytes that lanes loaded from shared memory.
     pub shared_read: u64,
     /// Bytes that lanes stored to shared memory.
@@ -90,6 +96,11 @@ impl Counts {
         self.lanes[..Kind::None as usize].iter().sum()
     }
 
+    /// Bytes of global memory that launches read and wrote, each counted once a launch.
+    pub fn memory(&self) -> u64 {
+        self.memory_read + self.memory_written
+    }
+
     /// Instructions of a kind, of all lanes.
     pub fn of(&self, kind: Kind) -> u64 {
         self.lanes[kind as usize]
@@ -106,6 +117,8 @@ impl AddAssign<&Counts> for Counts {
             lanes,
             global_read,
             global_written,
+            memory_read,
+            memory_written,
             shared_read,
             shared_written,
             local,
@@ -127,6 +140,8 @@ impl AddAssign<&Counts> for Counts {
         self.lanes.iter_mut().zip(lanes).for_each(|(a, b)| *a += b);
         self.global_read += global_read;
         self.global_written += global_written;
+        self.memory_read += memory_read;
+        self.memory_written += memory_written;
         self.shared_read += shared_read;
         self.shared_written += shared_written;
         self.local += local;
@@ -147,13 +162,15 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} launches, {} blocks, {} lane instructions; global {} read, {} written, {} sectors (at least {}); \
-             shared {} read, {} written, {} bank conflicts in {} accesses; {} mma; {} barriers",
+            "{} launches, {} blocks, {} lane instructions; global {} read, {} written, each byte once {} and {}, {} \
+             sectors (at least {}); shared {} read, {} written, {} bank conflicts in {} accesses; {} mma; {} barriers",
             self.launches,
             self.blocks,
             self.lane_instructions(),
             self.global_read,
             self.global_written,
+            self.memory_read,
+            self.memory_written,
             self.global_sectors,
             self.global_sectors_least,
             self.shared_read,

@@ -306,6 +306,7 @@ pub fn launch(
             fault(it.problem.kind, it.problem.message, block, thread, it.line)
         })?;
     }
+    (counts.memory_read, counts.memory_written) = memory.moved(launch);
     Ok(counts)
 }
 

@@ -268,6 +268,12 @@ impl Memory {
         self.launch
     }
 
+    /// Bytes that a launch has read, but not what it had written before, and bytes that it has written; each once.
+    pub(crate) fn moved(&self, launch: u64) -> (u64, u64) {
+        let touched = self.allocations.iter().filter(|it| it.touched != 0);
+        touched.map(|it| it.region.races.moved(launch)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
+    }
+
     /// What lies at an address, for errors.
     pub(crate) fn describe(&self, address: u64) -> String {
         let Some(it) = self.at(address).map(|idx| &self.allocations[idx]) else {

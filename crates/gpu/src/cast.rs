@@ -5,7 +5,7 @@ use crate::{
     rows::{THREADS, has, number_of},
 };
 
-static PTX: Ptx = crate::module::ptx!("cast");
+static PTX: Ptx = crate::ptx::ptx!("cast");
 
 /// Numbers of a block: each thread has eight.
 const NUMBERS: usize = 8 * THREADS as usize;

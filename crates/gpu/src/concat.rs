@@ -10,7 +10,7 @@ use crate::{
     rows::{Kind, Layout, THREADS, has},
 };
 
-static PTX: Ptx = crate::module::ptx!("concat");
+static PTX: Ptx = crate::ptx::ptx!("concat");
 
 /// Checks that the part lies within the whole.
 fn check(at: &str, part: Shape, whole: Shape, offset: usize) -> Result<()> {

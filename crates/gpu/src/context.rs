@@ -17,6 +17,8 @@ pub(crate) struct Context {
     pub(crate) stream: Arc<CudaStream>,
     pub(crate) cuda: Arc<CudaContext>,
     pub(crate) info: Info,
+    /// Whether the stream is somebody else's: see `shared.rs`.
+    pub(crate) is_shared: bool,
 }
 
 /// What a card is.
@@ -86,7 +88,19 @@ impl Context {
         let failed =
             |source| Error::Driver { index: info.index, what: "making a stream".into(), source };
         let stream = cuda.new_stream().map_err(failed)?;
-        Ok(Self { meter: Mutex::default(), stream, cuda, info })
+        Ok(Self { meter: Mutex::default(), stream, cuda, info, is_shared: false })
+    }
+
+    /// Takes a stream that somebody else made, and its context.
+    pub(crate) fn shared(stream: &Arc<CudaStream>, info: Info) -> Self {
+        let (stream, cuda) = (Arc::clone(stream), Arc::clone(stream.context()));
+        Self { meter: Mutex::default(), stream, cuda, info, is_shared: true }
+    }
+
+    /// Whether memory is allocated and freed in the order of the stream: where it may be given to cudarc, as cudarc
+    /// frees it.
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.is_shared && self.cuda.has_async_alloc()
     }
 
     /// Makes the context that of this thread, as the driver's calls expect.

@@ -16,8 +16,8 @@ use crate::{
     sums::add_up,
 };
 
-static PTX: Ptx = crate::module::ptx!("depthwise");
-static ANY: Ptx = crate::module::ptx!("depthwise_any");
+static PTX: Ptx = crate::ptx::ptx!("depthwise");
+static ANY: Ptx = crate::ptx::ptx!("depthwise_any");
 
 /// A depthwise convolution of `[images, h, w, c]` to `[images, h', w', c]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

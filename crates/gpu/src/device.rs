@@ -12,8 +12,9 @@ use crate::{
     context::{Context, Info, Meter},
     error::{Error, Result},
     memory::{Buffer, Memory, Slice, Usage},
-    module::{Launch, Modules, Ptx},
+    module::{Launch, Modules},
     number::Number,
+    ptx::Ptx,
 };
 
 /// The oldest driver whose compiler accepts our PTX, which says `.version 7.8`: that of CUDA 11.8.
@@ -55,10 +56,7 @@ impl Device {
             Err(DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE)) => 0,
             Err(err) => return Err(failed("counting the cards")(err)),
         };
-        let driver = driver_version().map_err(failed("asking for the driver's version"))?;
-        if driver < OLDEST_DRIVER {
-            return Err(Error::OldDriver { found: driver, needed: OLDEST_DRIVER });
-        }
+        let driver = check_driver(index)?;
         if index >= count {
             return Err(Error::NoDevice { index, count });
         }
@@ -71,14 +69,17 @@ impl Device {
         unsafe {
             cuda.disable_event_tracking();
         }
-        let info =
-            Info::read(&cuda, index, driver).map_err(failed("asking for the card's properties"))?;
-        let (major, minor) = info.capability;
-        if major < 8 {
-            return Err(Error::OldDevice { index, name: info.name, major, minor });
-        }
-        let context = Arc::new(Context::new(cuda, info)?);
-        Ok(Self { modules: Modules::new(&context), memory: Memory::new(&context), context })
+        let info = check_card(&cuda, index, driver)?;
+        Ok(Self::of(Context::new(cuda, info)?))
+    }
+
+    pub(crate) fn of(context: Context) -> Self {
+        let context = Arc::new(context);
+        Self { modules: Modules::new(&context), memory: Memory::new(&context), context }
+    }
+
+    pub(crate) fn memory(&self) -> &Arc<Memory> {
+        &self.memory
     }
 
     /// What the card is.
@@ -202,10 +203,40 @@ impl PartialEq for Device {
 
 impl Eq for Device {}
 
+/// The driver's version, unless it is too old.
+pub(crate) fn check_driver(index: usize) -> Result<i32> {
+    let failed =
+        |source| Error::Driver { index, what: "asking for the driver's version".into(), source };
+    let found = driver_version().map_err(failed)?;
+    if found < OLDEST_DRIVER {
+        return Err(Error::OldDriver { found, needed: OLDEST_DRIVER });
+    }
+    Ok(found)
+}
+
+/// What a card is, unless it is too old.
+pub(crate) fn check_card(cuda: &CudaContext, index: usize, driver: i32) -> Result<Info> {
+    let failed =
+        |source| Error::Driver { index, what: "asking for the card's properties".into(), source };
+    let info = Info::read(cuda, index, driver).map_err(failed)?;
+    let (major, minor) = info.capability;
+    if major < 8 {
+        return Err(Error::OldDevice { index, name: info.name, major, minor });
+    }
+    Ok(info)
+}
+
+#[cfg(not(feature = "linked"))]
 #[expect(unsafe_code, reason = "opens a library")]
 fn has_driver() -> bool {
     // SAFETY: it loads the driver's library, as every later call does.
     unsafe { sys::is_culib_present() }
+}
+
+/// A program that is linked with the driver starts only where it is.
+#[cfg(feature = "linked")]
+fn has_driver() -> bool {
+    true
 }
 
 #[expect(unsafe_code, reason = "a call of the driver")]

@@ -9,7 +9,7 @@ use crate::{
     rows::{THREADS, has, number_of},
 };
 
-static PTX: Ptx = Ptx::new("dropout", include_str!("../kernels/dropout.ptx"));
+static PTX: Ptx = crate::ptx::ptx!("dropout");
 
 /// Numbers of a block: each thread has eight.
 const NUMBERS: usize = 8 * THREADS as usize;

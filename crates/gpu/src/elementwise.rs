@@ -13,7 +13,7 @@ use crate::{
     sums::{add_up, first_sums},
 };
 
-static PTX: Ptx = crate::module::ptx!("elementwise");
+static PTX: Ptx = crate::ptx::ptx!("elementwise");
 
 /// out = prologue(x): a norm, an activation and a gate, stored.
 ///
@@ -171,7 +171,7 @@ pub fn column_sums(
         .arg(&mut parts)
         .value(&Kind::new(at, shape.storage, shape.c)?)
         .value(&split)
-        .cost(shape.bytes(), shape.n_rows() * shape.c);
+        .cost((1 + usize::from(prologue.z.is_some())) * shape.bytes(), shape.n_rows() * shape.c);
     // SAFETY: `g` and what its prologue reads hold the tensor, and `parts` was allocated for the split.
     unsafe { launch.run() }?;
     add_up(device, at, &parts, split.n_parts(), shape.c, out)

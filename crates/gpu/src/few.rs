@@ -11,7 +11,7 @@ use crate::{
     rows::number_of,
 };
 
-static PTX: Ptx = crate::module::ptx!("few");
+static PTX: Ptx = crate::ptx::ptx!("few");
 
 /// Rows up to which these kernels are used.
 const MOST_ROWS: usize = 512;
@@ -73,7 +73,10 @@ pub(crate) fn run(
     };
     let prologue = with.prologue.raw(at, sizes.extent_in())?;
     let grad = with.grad.raw(at, sizes.extent_out())?;
-    let bytes = (rows * (n_in + n_out) + n_in * n_out) * storage.bytes();
+    let there = |it: Option<&Buffer>| usize::from(it.is_some());
+    let of_in = 1 + there(with.before.plus);
+    let of_out = 1 + there(with.grad.z) + there(with.then.plus);
+    let bytes = (rows * (of_in * n_in + of_out * n_out) + n_in * n_out) * storage.bytes();
     let launch = |name| device.launch(&PTX, name).cost(bytes, 2 * rows * n_in * n_out);
     let given = |name: &str, buffer| {
         let missing = || Error::arguments(at, format!("`{name}` is not given"));

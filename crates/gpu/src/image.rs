@@ -12,7 +12,7 @@ use crate::{
     rows::{THREADS, has, number_of},
 };
 
-static PTX: Ptx = crate::module::ptx!("image");
+static PTX: Ptx = crate::ptx::ptx!("image");
 
 /// A rectangle of pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -11,9 +11,9 @@ use crate::{
 };
 
 /// 1x1 products: channels in multiples of 8, stored in two bytes.
-static PRODUCT: Ptx = crate::module::ptx!("product");
+static PRODUCT: Ptx = crate::ptx::ptx!("product");
 /// Windows, and all other channels and f32.
-static CONV: Ptx = crate::module::ptx!("conv");
+static CONV: Ptx = crate::ptx::ptx!("conv");
 
 /// `Job` of `kernels/job.cuh`.
 #[derive(Debug, Clone, Copy)]

@@ -9,7 +9,7 @@ use crate::{
     rows::{Kind, THREADS, has},
 };
 
-static PTX: Ptx = crate::module::ptx!("l2_normalise");
+static PTX: Ptx = crate::ptx::ptx!("l2_normalise");
 
 /// Rows of a block: one for each warp.
 const ROWS: usize = 8;

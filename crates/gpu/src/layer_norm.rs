@@ -15,7 +15,7 @@ use crate::{
     rows::{Kind, THREADS, has},
 };
 
-static PTX: Ptx = Ptx::new("layer_norm", include_str!("../kernels/layer_norm.ptx"));
+static PTX: Ptx = crate::ptx::ptx!("layer_norm");
 
 /// Threads of a warp.
 const WARP: usize = 32;

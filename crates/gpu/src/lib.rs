@@ -12,8 +12,10 @@ mod module;
 mod number;
 pub mod parts;
 pub mod prologue;
+mod ptx;
 mod rows;
 mod rule;
+mod shared;
 mod split;
 mod sums;
 mod tables;
@@ -46,8 +48,9 @@ pub use crate::{
     device::{Device, OLDEST_DRIVER},
     error::{Error, Result},
     memory::{Address, Buffer, Slice, Usage},
-    module::{Argument, Arguments, Launch, Ptx},
+    module::{Argument, Arguments, Launch},
     number::{Number, Storage},
+    ptx::Ptx,
     rows::Shape,
     upload::Uploads,
 };

@@ -12,6 +12,7 @@ use std::{
     collections::HashMap,
     fmt,
     marker::PhantomData,
+    mem,
     sync::{Arc, Mutex},
 };
 
@@ -28,6 +29,17 @@ pub struct Buffer {
     memory: Arc<Memory>,
     ptr: sys::CUdeviceptr,
     bytes: usize,
+    owner: Owner,
+}
+
+/// Who has the memory of a buffer.
+pub(crate) enum Owner {
+    /// The device, which takes it back when the buffer is dropped.
+    Device,
+    /// Something that is dropped with the buffer.
+    Other(Box<dyn Send + Sync>),
+    /// It was given away.
+    Nobody,
 }
 
 /// A part of a buffer, borrowed.
@@ -105,6 +117,31 @@ impl Buffer {
     }
 
     pub(crate) fn ptr(&self) -> sys::CUdeviceptr {
+        self.ptr
+    }
+
+    pub(crate) fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    pub(crate) fn context(&self) -> &Context {
+        &self.memory.context
+    }
+
+    /// A buffer of memory that `owner` has.
+    pub(crate) fn lent(
+        memory: &Arc<Memory>,
+        ptr: sys::CUdeviceptr,
+        bytes: usize,
+        owner: Box<dyn Send + Sync>,
+    ) -> Self {
+        Self { memory: Arc::clone(memory), ptr, bytes, owner: Owner::Other(owner) }
+    }
+
+    /// Forgets the memory, which the device does not count any more.
+    pub(crate) fn leak(mut self) -> sys::CUdeviceptr {
+        lock(&self.memory.pool).used -= self.bytes;
+        self.owner = Owner::Nobody;
         self.ptr
     }
 
@@ -235,7 +272,7 @@ impl Memory {
         };
         pool.used += bytes;
         pool.most_used = pool.most_used.max(pool.used);
-        Ok(Buffer { memory: Arc::clone(self), ptr, bytes })
+        Ok(Buffer { memory: Arc::clone(self), ptr, bytes, owner: Owner::Device })
     }
 
     pub(crate) fn download<T: Number>(&self, from: Slice<'_>) -> Result<Vec<T>> {
@@ -272,7 +309,7 @@ impl Memory {
 
     pub(crate) fn empty_cache(&self) -> Result<()> {
         self.context.bind("freeing memory")?;
-        lock(&self.pool).clear().map_err(self.context.failed("freeing memory"))
+        lock(&self.pool).clear(&self.context).map_err(self.context.failed("freeing memory"))
     }
 
     pub(crate) fn set_caching(&self, is_on: bool) -> Result<()> {
@@ -284,10 +321,10 @@ impl Memory {
         self.context.bind("allocating memory")?;
         self.context.meter().allocations += 1;
         let full = |it: &DriverError| it.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY;
-        let mut got = malloc(bytes);
+        let mut got = malloc(&self.context, bytes);
         if got.as_ref().is_err_and(full) && pool.n_cached > 0 {
-            pool.clear().map_err(self.context.failed("freeing memory"))?;
-            got = malloc(bytes);
+            pool.clear(&self.context).map_err(self.context.failed("freeing memory"))?;
+            got = malloc(&self.context, bytes);
         }
         match got {
             Ok(ptr) => Ok(ptr),
@@ -314,11 +351,11 @@ impl Pool {
     }
 
     /// Frees all cached buffers; the driver waits for the device before it does.
-    fn clear(&mut self) -> std::result::Result<(), DriverError> {
+    fn clear(&mut self, context: &Context) -> std::result::Result<(), DriverError> {
         self.n_cached = 0;
         let mut all = Ok(());
         for ptr in self.free.drain().flat_map(|(_, list)| list) {
-            all = free(ptr).and(all);
+            all = free(context, ptr).and(all);
         }
         all
     }
@@ -327,11 +364,16 @@ impl Pool {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let Memory { context, pool } = &*self.memory;
+        match mem::replace(&mut self.owner, Owner::Nobody) {
+            Owner::Device => {}
+            Owner::Other(it) => return drop(it),
+            Owner::Nobody => return,
+        }
         let mut pool = lock(pool);
         pool.used -= self.bytes;
         if pool.is_uncached {
             context.cuda.record_err(context.cuda.bind_to_thread());
-            context.cuda.record_err(free(self.ptr));
+            context.cuda.record_err(free(context, self.ptr));
         } else {
             pool.free.entry(self.bytes).or_default().push(self.ptr);
             pool.n_cached += self.bytes;
@@ -344,7 +386,7 @@ impl Drop for Memory {
         // Errors cannot be returned here; cudarc keeps them, and the next call reports them.
         let cuda = &self.context.cuda;
         cuda.record_err(cuda.bind_to_thread());
-        cuda.record_err(lock(&self.pool).clear());
+        cuda.record_err(lock(&self.pool).clear(&self.context));
     }
 }
 
@@ -355,13 +397,23 @@ impl fmt::Debug for Buffer {
 }
 
 #[expect(unsafe_code, reason = "a call of the driver")]
-fn malloc(bytes: usize) -> std::result::Result<sys::CUdeviceptr, DriverError> {
+fn malloc(context: &Context, bytes: usize) -> std::result::Result<sys::CUdeviceptr, DriverError> {
     // SAFETY: the caller has bound the context.
-    unsafe { result::malloc_sync(bytes) }
+    unsafe {
+        match context.is_ordered() {
+            true => result::malloc_async(context.stream.cu_stream(), bytes),
+            false => result::malloc_sync(bytes),
+        }
+    }
 }
 
 #[expect(unsafe_code, reason = "a call of the driver")]
-fn free(ptr: sys::CUdeviceptr) -> std::result::Result<(), DriverError> {
+fn free(context: &Context, ptr: sys::CUdeviceptr) -> std::result::Result<(), DriverError> {
     // SAFETY: the pointer comes from `malloc`, has no owner any more, and the caller has bound its context.
-    unsafe { result::free_sync(ptr) }
+    unsafe {
+        match context.is_ordered() {
+            true => result::free_async(ptr, context.stream.cu_stream()),
+            false => result::free_sync(ptr),
+        }
+    }
 }

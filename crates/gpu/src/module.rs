@@ -7,7 +7,6 @@
 use std::{
     collections::HashMap,
     ffi::CString,
-    io::Read as _,
     ptr,
     sync::{Arc, Mutex},
 };
@@ -16,68 +15,13 @@ use cudarc::driver::{
     DeviceRepr, result,
     sys::{self, CUfunction_attribute_enum as FunctionAttribute, CUjit_option as JitOption},
 };
-use flate2::read::DeflateDecoder;
 
 use crate::{
     context::{Context, lock},
     error::{Error, Result},
     memory::{Address, Buffer, Slice},
+    ptx::Ptx,
 };
-
-/// The PTX of a family of kernels.
-#[derive(Debug)]
-pub struct Ptx {
-    name: &'static str,
-    text: Text,
-}
-
-#[derive(Debug)]
-enum Text {
-    Plain(&'static str),
-    Deflated(&'static [u8]),
-}
-
-/// The PTX of a file of `kernels`, by its name without the extension: `static PTX: Ptx = ptx!("pool");`.
-macro_rules! ptx {
-    ($name:literal) => {
-        $crate::Ptx::deflated($name, include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".ptx.z")))
-    };
-}
-pub(crate) use ptx;
-
-impl Ptx {
-    /// The family's name and its text.
-    #[must_use]
-    pub const fn new(name: &'static str, text: &'static str) -> Self {
-        Self { name, text: Text::Plain(text) }
-    }
-
-    /// The family's name and its text, compressed by `build.rs`.
-    pub(crate) const fn deflated(name: &'static str, text: &'static [u8]) -> Self {
-        Self { name, text: Text::Deflated(text) }
-    }
-
-    /// The family's name.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// The text.
-    fn text(&self) -> Result<String> {
-        match self.text {
-            Text::Plain(text) => Ok(text.to_owned()),
-            Text::Deflated(bytes) => {
-                let mut text = String::new();
-                let read = DeflateDecoder::new(bytes).read_to_string(&mut text);
-                read.map_err(|err| {
-                    Error::arguments(self.name, format!("its PTX is damaged: {err}"))
-                })?;
-                Ok(text)
-            }
-        }
-    }
-}
 
 /// The families of a device that are loaded.
 pub(crate) struct Modules {
@@ -383,11 +327,11 @@ fn find<'a>(
     ptx: &'static Ptx,
     name: &str,
 ) -> Result<&'a mut Kernel> {
-    if !loaded.contains_key(ptx.name) {
-        loaded.insert(ptx.name, Module::load(context, ptx)?);
+    if !loaded.contains_key(ptx.name()) {
+        loaded.insert(ptx.name(), Module::load(context, ptx)?);
     }
-    let missing = || Error::arguments(name, format!("it is not in the PTX of `{}`", ptx.name));
-    let module = loaded.get_mut(ptx.name).ok_or_else(missing)?;
+    let missing = || Error::arguments(name, format!("it is not in the PTX of `{}`", ptx.name()));
+    let module = loaded.get_mut(ptx.name()).ok_or_else(missing)?;
     let kernel = module.kernels.get_mut(name).ok_or_else(missing)?;
     if kernel.function.is_none() {
         let c_name = CString::new(name).map_err(|_| missing())?;
@@ -410,7 +354,7 @@ fn find<'a>(
 
 impl Module {
     fn load(context: &Arc<Context>, ptx: &'static Ptx) -> Result<Self> {
-        let has_zero = |_| Error::arguments(ptx.name, "its PTX has a zero byte");
+        let has_zero = |_| Error::arguments(ptx.name(), "its PTX has a zero byte");
         let ptx_text = ptx.text()?;
         let text = CString::new(ptx_text.as_str()).map_err(has_zero)?;
         let mut log = [0_u8; 4096];
@@ -432,7 +376,9 @@ impl Module {
         done.result().map_err(|err| {
             let log = log.split(|it| *it == 0).next().unwrap_or_default();
             let log = String::from_utf8_lossy(log);
-            context.failed(&format!("loading the kernels of `{}` ({})", ptx.name, log.trim()))(err)
+            context.failed(&format!("loading the kernels of `{}` ({})", ptx.name(), log.trim()))(
+                err,
+            )
         })?;
         Ok(Self { handle, context: Arc::clone(context), kernels: kernels(&ptx_text) })
     }

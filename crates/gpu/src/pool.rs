@@ -12,7 +12,7 @@ use crate::{
     rows::{Kind, Layout, THREADS, has},
 };
 
-static PTX: Ptx = crate::module::ptx!("pool");
+static PTX: Ptx = crate::ptx::ptx!("pool");
 
 /// A pooling of `[images, h, w, c]` to `[images, h', w', c]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

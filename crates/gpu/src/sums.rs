@@ -9,7 +9,7 @@ use crate::{
     split::MOST_PARTS,
 };
 
-pub(crate) static PTX: Ptx = crate::module::ptx!("norm");
+pub(crate) static PTX: Ptx = crate::ptx::ptx!("norm");
 
 /// Channels of a block of the kernels that merge parts, and its threads.
 pub(crate) const ACROSS: usize = 32;

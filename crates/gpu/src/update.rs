@@ -22,9 +22,9 @@ pub use crate::{
     tables::{Parameter, Rows},
 };
 
-pub(crate) static PTX: Ptx = crate::module::ptx!("update");
-static STEP: Ptx = crate::module::ptx!("step");
-static ROWS: Ptx = crate::module::ptx!("weight_rows");
+pub(crate) static PTX: Ptx = crate::ptx::ptx!("update");
+static STEP: Ptx = crate::ptx::ptx!("step");
+static ROWS: Ptx = crate::ptx::ptx!("weight_rows");
 
 /// How gradients are clipped.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

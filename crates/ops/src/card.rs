@@ -10,6 +10,8 @@
 
 mod activate;
 mod add;
+#[cfg(feature = "candle-cuda")]
+pub(crate) mod candle_cuda;
 mod concat;
 mod conv2d;
 pub(crate) mod data;

@@ -17,6 +17,8 @@ mod add;
 mod avg_pool;
 mod batch_norm;
 mod blocks;
+#[cfg(feature = "candle-cuda")]
+mod candle_cuda;
 mod card;
 mod concat;
 mod conv2d;

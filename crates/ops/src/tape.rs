@@ -131,6 +131,14 @@ impl Tape {
         Ok(var.as_tensor().clone())
     }
 
+    /// Makes a tensor, which is that of a slot and a variable if it is one, a leaf of candle's graph.
+    #[cfg(feature = "candle-cuda")]
+    pub(crate) fn add_export(&self, Slot(slot): Slot, tensor: Tensor) -> Result<Tensor> {
+        let Some(slot) = slot else { return Ok(tensor) };
+        self.0.borrow_mut().exports.push((Var::from_tensor(&tensor)?, slot));
+        Ok(tensor)
+    }
+
     /// Runs the backward pass from a scalar of candle's graph to every leaf of this tape.
     ///
     /// The tape is empty afterwards, and its activations are freed.

@@ -186,6 +186,8 @@ struct Page {
     /// The binary logarithm of a cell's bytes.
     shift: u8,
     cells: Vec<Cell>,
+    /// Bytes of cells that were read before they were written.
+    read_first: u64,
 }
 
 /// The record of a region.
@@ -215,7 +217,9 @@ impl Races {
             && page.epoch == epoch
             && page.shift == log2
         {
-            return page.cells[(at & ((1 << PAGE_BITS) - 1)) >> log2].touch(touch, now, order);
+            let cell = &mut page.cells[(at & ((1 << PAGE_BITS) - 1)) >> log2];
+            page.read_first += u64::from(cell.is_read_first(touch)) << log2;
+            return cell.touch(touch, now, order);
         }
         self.touch_row(epoch, at, log2, 1, touch, now, order).map(|it| it.1)
     }
@@ -250,6 +254,7 @@ impl Races {
             for (idx, cell) in page.cells[begin..begin + (n << per_thread)].iter_mut().enumerate() {
                 let thread = done + (idx >> per_thread);
                 let now = Stamp(first.0 + thread as u64);
+                page.read_first += u64::from(cell.is_read_first(touch)) << page.shift;
                 if let Some(other) = cell.touch(touch, now, order) {
                     return Some((thread as u32, other));
                 }
@@ -257,6 +262,18 @@ impl Races {
             done += n;
         }
         None
+    }
+
+    /// Bytes that were read in an epoch, but not what was written before in it, and bytes that were written.
+    pub(crate) fn moved(&self, epoch: u64) -> (u64, u64) {
+        let (mut read, mut written) = (0, 0);
+        for page in self.pages.iter().filter(|it| it.epoch == epoch) {
+            let count =
+                |is: fn(&Cell) -> bool| page.cells.iter().filter(|it| is(it)).count() as u64;
+            read += page.read_first + (count(Cell::is_only_read) << page.shift);
+            written += count(Cell::is_written) << page.shift;
+        }
+        (read, written)
     }
 }
 
@@ -267,6 +284,7 @@ impl Page {
             // Launches and blocks resemble each other: the cells stay as fine as they had to be.
             self.shift = if self.epoch == 0 { log2.min(LARGEST) } else { log2.min(self.shift) };
             self.epoch = epoch;
+            self.read_first = 0;
             let n = (1 << PAGE_BITS) >> self.shift;
             if self.cells.len() == n {
                 self.cells.fill(Cell::default());
@@ -282,6 +300,21 @@ impl Page {
 }
 
 impl Cell {
+    /// Whether an access is the first write of what was only read until then.
+    #[inline(always)]
+    fn is_read_first(&self, touch: Touch) -> bool {
+        // An atomic operation reads as well.
+        !touch.is_read() && self.write.0 == 0 && (self.reads[0].0 != 0 || touch == Touch::Atomic)
+    }
+
+    fn is_only_read(&self) -> bool {
+        self.write.0 == 0 && self.reads[0].0 != 0
+    }
+
+    fn is_written(&self) -> bool {
+        self.write.0 != 0
+    }
+
     #[inline(always)]
     fn touch(&mut self, touch: Touch, now: Stamp, order: &Order) -> Option<Stamp> {
         if !touch.is_read() {

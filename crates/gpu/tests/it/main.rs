@@ -19,4 +19,5 @@ mod product;
 mod prologue;
 mod ptx;
 mod reference;
+mod shared;
 mod update;

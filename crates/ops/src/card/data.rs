@@ -114,6 +114,11 @@ impl Data {
 
     /// A copy of a tensor of the host.
     pub(crate) fn upload(card: &Card, tensor: &Tensor) -> Result<Data> {
+        #[cfg(feature = "candle-cuda")]
+        if tensor.device().is_cuda() {
+            let buffer = super::candle_cuda::take(card, tensor, None)?;
+            return Ok(Data::plain(card, buffer, tensor.dims()));
+        }
         let numbers = numbers(tensor)?;
         if tensor.rank() != 1 {
             return Ok(Data::plain(card, card.upload_stored(&numbers)?, tensor.dims()));

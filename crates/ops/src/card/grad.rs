@@ -74,6 +74,11 @@ impl Grad {
     ///
     /// - `scale`: an f32 on the card.
     pub(crate) fn upload(card: &Card, grad: &Tensor, scale: Option<Slice<'_>>) -> Result<Grad> {
+        #[cfg(feature = "candle-cuda")]
+        if grad.device().is_cuda() {
+            let buffer = super::candle_cuda::take(card, grad, scale)?;
+            return Ok(Grad::plain(card, buffer, grad.dims()));
+        }
         let numbers = numbers(grad)?;
         let buffer = match scale {
             None => card.upload_stored(&numbers)?,

@@ -4,3 +4,4 @@ mod harness;
 mod networks;
 mod operations;
 mod passes;
+mod traffic;

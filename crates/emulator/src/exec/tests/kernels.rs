@@ -154,6 +154,19 @@ fn traffic_is_counted() {
         (wide.global_read, wide.global_sectors, wide.global_by_width),
         (512, 16, [0, 0, 0, 0, 32])
     );
+    // Memory delivers a byte once, however many lanes read it, and not what the launch has written.
+    assert_eq!(
+        [row, apart, same].map(|it| (it.memory_read, it.memory_written)),
+        [(128, 0), (128, 0), (4, 0)]
+    );
+    let halves =
+        "mad.wide.u32 %x0, %r30, 16, %x31; ld.global.u32 %r0, [%x0]; ld.global.u16 %h1, [%x0+2];
+                  ld.global.u16 %h2, [%x0+4]; st.global.u32 [%x0], 1; ld.global.u32 %r1, [%x0];
+                  st.global.u32 [%x0], 2; st.global.u32 [%x0+8], 3; ld.global.u32 %r2, [%x0+8];";
+    let halves = load(halves);
+    assert_eq!((halves.memory_read, halves.memory_written), (32 * 6, 32 * 8));
+    let sum = load("atom.global.add.u32 %r0, [%x31], 1;");
+    assert_eq!((sum.memory_read, sum.memory_written), (4, 4));
     let store = |step: u32| {
         let body = format!(
             "mov.u32 %r0, tile; mad.lo.u32 %r1, %r30, {step}, %r0; st.shared.u32 [%r1], 1;"

@@ -21,11 +21,20 @@ pub(super) fn on_card_with(
     is_cached: bool,
     test: impl FnOnce(&Card) -> Result<()>,
 ) -> Result<()> {
+    on_emulator(storage, is_cached, |card, _| test(card))
+}
+
+/// The same for a test that asks the emulator what it counted.
+pub(super) fn on_emulator(
+    storage: Storage,
+    is_cached: bool,
+    test: impl FnOnce(&Card, &Claim) -> Result<()>,
+) -> Result<()> {
     let claim: Claim = Emulator::load().claim();
     {
         let device = gpu::Device::open(claim.card()).expect("a card");
         device.set_caching(is_cached).expect("a cache or none");
-        test(&Card::new(&device, storage))?;
+        test(&Card::new(&device, storage), &claim)?;
     }
     let (faults, leaks) = (claim.faults(), claim.leaks());
     assert!(faults.is_empty(), "the emulator found:\n  {}", faults.join("\n  "));
