@@ -18,13 +18,15 @@ use crate::{
 /// Checks that the machine, or its container, or the card has enough memory for a run.
 ///
 /// # Errors
-/// [`FitError::Memory`], with settings that would fit; or a network that is too large with any settings.
+/// [`FitError::Memory`], with settings that would fit; or a network that is too large with any settings; or a card that
+/// cannot be used.
 pub fn check_memory(plan: &Plan, callback: &dyn Callback) -> Result<(), FitError> {
+    let device = plan.opened()?;
     if !plan.experiment.run.check_memory {
         return Ok(());
     }
     plan.check_room()?;
-    let (of, (need, free)) = match &plan.opened()?.card {
+    let (of, (need, free)) = match &device.card {
         None => match Need::measure(plan)?.zip(room::free()) {
             Some(it) => ("memory".to_owned(), it),
             None => return Ok(()),
