@@ -20,7 +20,7 @@ use metrics::{LabelScore, MetricConfig};
 use self::values::{level, metric, number, rate, score, size};
 pub(crate) use self::{
     bench::{BenchCommand, CompareArgs, MeasureArgs, NetworkArgs, OtherArgs, ScaleStep},
-    common::{ExperimentArgs, JoinArgs, ModelArgs},
+    common::{DeviceArgs, ExperimentArgs, JoinArgs, ModelArgs},
     ensemble::EnsembleArgs,
     evaluate::{EvaluateArgs, Side},
     explain::{ExplainArgs, LabelledSide},
@@ -75,6 +75,8 @@ pub(crate) enum Command {
     Train {
         #[command(flatten)]
         experiment: ExperimentArgs,
+        #[command(flatten)]
+        device: DeviceArgs,
         /// Resume a stopped run: its folder, or `latest`. It keeps its settings, except those that `--set`
         /// overrides.
         #[arg(long, value_name = "RUN", conflicts_with = "config")]

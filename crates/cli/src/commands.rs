@@ -29,11 +29,16 @@ mod weights;
 
 use crate::{
     End,
-    args::{Args, Command, ConfigCommand, DryArgs, RunsCommand},
+    args::{Args, Command, ConfigCommand, DryArgs, KfoldArgs, RunsCommand},
     runs,
 };
 
-pub(crate) fn run(args: Args) -> anyhow::Result<End> {
+pub(crate) fn run(mut args: Args) -> anyhow::Result<End> {
+    if let Command::Train { experiment, device, .. }
+    | Command::Kfold(KfoldArgs { experiment, device, .. }) = &mut args.command
+    {
+        experiment.set.extend(device.sets());
+    }
     match args.command {
         Command::Train { experiment, dry: DryArgs { fast: true, .. }, profile, .. } => {
             dry::fast(&experiment, profile)

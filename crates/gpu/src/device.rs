@@ -124,6 +124,14 @@ impl Device {
         self.memory.download(from)
     }
 
+    /// The same of several parts, which waits once.
+    ///
+    /// # Errors
+    /// As [`Device::download`].
+    pub fn download_all<T: Number>(&self, from: &[Slice<'_>]) -> Result<Vec<Vec<T>>> {
+        self.memory.download_all(from)
+    }
+
     /// Bytes of the device's memory that this program holds.
     #[must_use]
     pub fn usage(&self) -> Usage {

@@ -276,26 +276,38 @@ impl Memory {
     }
 
     pub(crate) fn download<T: Number>(&self, from: Slice<'_>) -> Result<Vec<T>> {
-        if !from.bytes.is_multiple_of(size_of::<T>()) {
-            return Err(Error::OutOfBounds {
-                at: 0,
-                bytes: from.bytes.next_multiple_of(size_of::<T>()),
-                len: from.bytes,
-            });
-        }
-        let mut numbers = vec![T::default(); from.bytes / size_of::<T>()];
+        Ok(self.download_all(&[from])?.pop().unwrap_or_default())
+    }
+
+    pub(crate) fn download_all<T: Number>(&self, from: &[Slice<'_>]) -> Result<Vec<Vec<T>>> {
         self.context.bind("copying to the host")?;
-        let stream = &self.context.stream;
-        #[expect(unsafe_code, reason = "a call of the driver")]
-        // SAFETY: both are alive and have that many bytes, and the stream is waited for before `numbers` is read.
-        let done =
-            unsafe { result::memcpy_dtoh_async(&mut numbers, from.address.0, stream.cu_stream()) };
-        done.and_then(|()| stream.synchronize())
-            .map_err(self.context.failed("copying to the host"))?;
+        let (stream, mut all, mut bytes) = (&self.context.stream, Vec::new(), 0);
+        for from in from {
+            if !from.bytes.is_multiple_of(size_of::<T>()) {
+                return Err(Error::OutOfBounds {
+                    at: 0,
+                    bytes: from.bytes.next_multiple_of(size_of::<T>()),
+                    len: from.bytes,
+                });
+            }
+            all.push(vec![T::default(); from.bytes / size_of::<T>()]);
+            bytes += from.bytes as u64;
+        }
+        let mut done = Ok(());
+        for (from, numbers) in from.iter().zip(&mut all) {
+            #[expect(unsafe_code, reason = "a call of the driver")]
+            // SAFETY: both are alive and have that many bytes, and the stream is waited for before `all` is read, or
+            // freed.
+            let copied =
+                unsafe { result::memcpy_dtoh_async(numbers, from.address.0, stream.cu_stream()) };
+            done = done.and(copied);
+        }
+        let waited = stream.synchronize();
+        done.and(waited).map_err(self.context.failed("copying to the host"))?;
         let mut meter = self.context.meter();
-        meter.bytes_down += from.bytes as u64;
+        meter.bytes_down += bytes;
         meter.synchronisations += 1;
-        Ok(numbers)
+        Ok(all)
     }
 
     pub(crate) fn usage(&self) -> Usage {

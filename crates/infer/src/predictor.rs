@@ -14,7 +14,7 @@ use base::{
 use candle::Device;
 use data::{Batch, CacheDir, Content, LoadError, LoadViews, Loader};
 use ensemble::{CalibrationConfig, CombineConfig};
-use ops::{Pass, Prepacked, Rows};
+use ops::{Card, CardRows, Pass, Prepacked, Rows, Value};
 
 use crate::bundle::{Bundle, Member};
 
@@ -30,6 +30,8 @@ pub struct Predictor {
     /// The packed weights of all members.
     packed: Prepacked,
     device: Device,
+    /// The card that the networks run on, if they run on one.
+    card: Option<Card>,
 }
 
 /// The prediction for one image.
@@ -108,7 +110,16 @@ impl Predictor {
     pub fn new(bundle: Bundle, device: &Device) -> Predictor {
         let (number, weights) = (bundle.number(), bundle.weights());
         let (packed, device) = (Prepacked::default(), device.clone());
-        Predictor { bundle, number, weights, level: None, packed, device }
+        Predictor { bundle, number, weights, level: None, packed, device, card: None }
+    }
+
+    /// Returns a predictor whose networks run on a card, with activations as it stores them: predictions then differ
+    /// from the CPU's by rounding.
+    ///
+    /// - `card`: the parameters that it holds count, not those of the bundle.
+    #[must_use]
+    pub fn on_card(self, card: &Card) -> Predictor {
+        Predictor { packed: Prepacked::on_card(card), card: Some(card.clone()), ..self }
     }
 
     /// Returns a predictor that also predicts the set of classes for each image that holds the true one with
@@ -308,9 +319,19 @@ impl Predictor {
         let Batch { images, size, samples, .. } = batch;
         let statistics = member.pipeline.statistics;
         let mut rows = vec![Row::default(); samples.len()];
-        let pixels = Rows { images, size: *size, samples };
-        let xs = ops::normalise(pixels, statistics.mean, statistics.std, &self.device)?;
-        for output in member.model.forward(&xs, &Pass::Eval(&self.packed))? {
+        let (mean, std) = (statistics.mean, statistics.std);
+        let xs = match &self.card {
+            None => {
+                let pixels = Rows { images, size: *size, samples };
+                Value::constant(ops::normalise(pixels, mean, std, &self.device)?)
+            }
+            Some(card) => {
+                let on_card = card.device().upload(images).map_err(candle::Error::wrap)?;
+                let pixels = CardRows { images: on_card.whole(), size: *size, samples };
+                ops::normalise_on_card(card, pixels, mean, std)?
+            }
+        };
+        for output in member.model.forward_value(xs, &Pass::Eval(&self.packed))? {
             for (row, it) in rows.iter_mut().zip(output.predictions()?.into_iter().flatten()) {
                 row.outputs.push(it);
             }

@@ -161,11 +161,16 @@ impl Model {
         for (stage, name) in self.backbone.iter().zip(&self.stages) {
             ys = tap(name, stage.forward(&ys, pass)?)?;
         }
-        let export = |it: Output<Value>| {
-            let numbers = pass.export(&it.numbers)?;
-            Ok(Output { scope: it.scope, form: it.form, weight: it.weight, numbers })
+        let outputs = self.heads.outputs_tapped(&ys, pass, tap)?;
+        let values: Vec<Value> = outputs.iter().map(|it| it.numbers.clone()).collect();
+        let exported = pass.export_all(&values)?.into_iter();
+        let of = |(it, numbers): (Output<Value>, Tensor)| Output {
+            scope: it.scope,
+            form: it.form,
+            weight: it.weight,
+            numbers,
         };
-        self.heads.outputs_tapped(&ys, pass, tap)?.into_iter().map(export).collect()
+        Ok(outputs.into_iter().zip(exported).map(of).collect())
     }
 
     /// Returns the operations of an eval pass on images of `height` and `width`, with the parameters' names; norms

@@ -41,10 +41,16 @@ impl Pass<'_> {
 
     /// Exports a value for candle's operations: as a leaf of its graph, if the pass has a tape.
     pub fn export(&self, value: &Value) -> Result<Tensor> {
+        let mut one = self.export_all(std::slice::from_ref(value))?;
+        Ok(one.remove(0))
+    }
+
+    /// Exports values together: from a card, with one wait.
+    pub fn export_all(&self, values: &[Value]) -> Result<Vec<Tensor>> {
         match self {
-            Pass::Eval(_) => value.tensor(),
-            Pass::Gradient(tape) => tape.export(value),
-            Pass::Train(it) => it.tape.export(value),
+            Pass::Eval(_) => Value::tensors(values),
+            Pass::Gradient(tape) => tape.export_all(values),
+            Pass::Train(it) => it.tape.export_all(values),
         }
     }
 

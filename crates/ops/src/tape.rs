@@ -124,7 +124,17 @@ impl Tape {
 
     /// Exports `value` as a leaf of candle's graph, for candle's own differentiable operations.
     pub fn export(&self, value: &Value) -> Result<Tensor> {
-        let tensor = value.tensor()?;
+        self.exported(value, value.tensor()?)
+    }
+
+    /// Exports values together, which waits for a card once.
+    pub fn export_all(&self, values: &[Value]) -> Result<Vec<Tensor>> {
+        let tensors = Value::tensors(values)?;
+        values.iter().zip(tensors).map(|(it, tensor)| self.exported(it, tensor)).collect()
+    }
+
+    /// - `tensor`: that of the value.
+    fn exported(&self, value: &Value, tensor: Tensor) -> Result<Tensor> {
         let Some((_, slot)) = &value.place else { return Ok(tensor) };
         let var = Var::from_tensor(&tensor)?;
         self.0.borrow_mut().exports.push((var.clone(), *slot));
@@ -340,8 +350,21 @@ impl Value {
     pub fn tensor(&self) -> Result<Tensor> {
         match &self.held {
             Held::Host(it) => materialise(&it.raw, it.prologue.as_deref()),
-            Held::Card(data) => data.download(),
-            Held::Parameter(card, var) => data::Data::stored(card, var)?.download(),
+            Held::Card(_) | Held::Parameter(..) => {
+                let mut one = Value::tensors(std::slice::from_ref(self))?;
+                Ok(one.remove(0))
+            }
+        }
+    }
+
+    /// The tensors of values, which are all on the host or all on one card; waits for the card once.
+    pub(crate) fn tensors(values: &[Value]) -> Result<Vec<Tensor>> {
+        match values.iter().find_map(Value::card) {
+            None => values.iter().map(Value::tensor).collect(),
+            Some(card) => {
+                let all = values.iter().map(|it| it.on_card(card)).collect::<Result<Vec<_>>>()?;
+                data::Data::download(&all)
+            }
         }
     }
 

@@ -10,8 +10,11 @@ mod swa;
 use std::{collections::BTreeMap, rc::Rc};
 
 use base::Epochs;
-use candle::{Result, Tensor};
-use models::{Kind, Model};
+use candle::{Error, Result, Tensor};
+use models::{Kind, Model, Param};
+use ops::Card;
+
+use crate::card_optimizer::parameter;
 
 base::choice! {
     /// The `[average]` section of a config.
@@ -51,6 +54,8 @@ pub trait Rule {
 pub(crate) struct Average {
     model: Rc<Model>,
     n: u64,
+    /// On a card: the averages there.
+    on_card: Option<gpu::average::Average>,
 }
 
 impl Average {
@@ -58,7 +63,20 @@ impl Average {
     ///
     /// - `model`: a model of the same architecture, which stores the average.
     pub(crate) fn new(model: Rc<Model>) -> Average {
-        Average { model, n: 0 }
+        Average { model, n: 0, on_card: None }
+    }
+
+    /// Returns the same on a card, where the weights are.
+    ///
+    /// - `of`: the model that is averaged.
+    pub(crate) fn on_card(self, card: &Card, of: &Model, rule: &dyn Rule) -> Result<Average> {
+        let (mut averages, mut weights) = (Vec::new(), Vec::new());
+        for (ours, theirs) in pairs(&self.model, of, rule) {
+            averages.push(parameter(card, ours, false)?);
+            weights.push(card.stored(theirs.var.as_tensor())?.master);
+        }
+        let on_card = gpu::average::Average::new(card.device(), averages, weights);
+        Ok(Average { on_card: Some(on_card.map_err(Error::wrap)?), ..self })
     }
 
     /// Begins anew.
@@ -81,11 +99,10 @@ impl Average {
     ) -> Result<()> {
         let Some(share) = rule.share(step, epochs, self.n) else { return Ok(()) };
         self.n += 1;
-        let pairs = self.model.params().named().zip(model.params().named());
-        for ((_, ours), (_, theirs)) in pairs {
-            if rule.measures() && ours.kind == Kind::Buffer {
-                continue;
-            }
+        if let Some(it) = &mut self.on_card {
+            return it.update(share as f32).map_err(Error::wrap);
+        }
+        for (ours, theirs) in pairs(&self.model, model, rule) {
             if share == 1.0 {
                 ours.var.set(theirs.var.as_tensor())?;
                 continue;
@@ -119,6 +136,18 @@ impl Average {
         self.n = u64::try_from(count).unwrap_or(0);
         Ok(())
     }
+}
+
+/// Returns the tensors that are averaged, each with that of the model that is trained.
+fn pairs<'a>(
+    ours: &'a Model,
+    theirs: &'a Model,
+    rule: &dyn Rule,
+) -> impl Iterator<Item = (&'a Param, &'a Param)> {
+    let measures = rule.measures();
+    let pairs = ours.params().named().zip(theirs.params().named());
+    let pairs = pairs.map(|((_, ours), (_, theirs))| (ours, theirs));
+    pairs.filter(move |(ours, _)| !(measures && ours.kind == Kind::Buffer))
 }
 
 /// Returns the averaged weights of a [state](Average::state), if averaging has begun.

@@ -24,6 +24,8 @@ pub(crate) fn begin(
     record: &Record,
     callback: &dyn Callback,
 ) -> Result<(Learner, State), FitError> {
+    let device = plan.opened()?;
+    device.note.iter().for_each(|it| callback.note(it));
     if let Some(checkpoint) = checkpoint::newest(run, &|it| callback.note(it))? {
         let (step, total) = (checkpoint.state.step, plan.epochs.total());
         let settings = Experiment::settings_of(&checkpoint.settings);
@@ -76,6 +78,16 @@ pub(crate) fn begin(
             run.write("split.csv", &split_csv(plan))?;
         }
         callback.note(&format!("resuming after step {step} of {total}"));
+        let (before, now) = (&checkpoint.state.device, device.describe());
+        if *before != now {
+            let name = |it: &Option<String>| it.clone().unwrap_or_else(|| "the CPU".to_owned());
+            callback.note(&format!(
+                "so far the run was trained on {}, and continues on {}: the results are not those of a run on one \
+                 device, but for their rounding",
+                name(before),
+                name(&now)
+            ));
+        }
         let mut state = checkpoint.state;
         let is_unchanged = changes.is_empty() && earlier.is_none();
         let why = if changes.iter().any(|it| it.starts_with("eval.best_by")) {

@@ -17,7 +17,10 @@ use candle::{Device, Tensor};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-use crate::run::{Run, RunError, at};
+use crate::{
+    amp::LossScale,
+    run::{Run, RunError, at},
+};
 
 /// The state of a run, apart from its tensors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -37,6 +40,12 @@ pub(crate) struct State {
     /// The best evaluation of the phase so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) best: Option<Best>,
+    /// The loss scale, of f16.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) loss_scale: Option<LossScale>,
+    /// The kind of card and the type of activations, which bits depend on; none for the CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) device: Option<String>,
 }
 
 /// The best evaluation.

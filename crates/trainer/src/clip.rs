@@ -36,6 +36,9 @@ pub trait Clip {
     /// A tensor operation fails.
     fn clip(&self, gradients: &mut Gradients, params: &[&Param], head: usize) -> Result<()>;
 
+    /// Returns the same method as a card takes it, where it is a part of the optimizer's step.
+    fn on_card(&self) -> gpu::update::Clip;
+
     /// Returns the first invalid setting as a message, if there is one.
     fn problem(&self) -> Option<String>;
 }

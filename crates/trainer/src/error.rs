@@ -88,14 +88,16 @@ pub enum FitError {
         /// The phase, from 1.
         phase: usize,
     },
-    /// The machine does not have enough memory.
+    /// The machine or the card does not have enough memory.
     #[error(
-        "memory: this run needs about {}, but only {} is free: {remedy} (or set `run.check_memory = false` at \
+        "{of}: this run needs about {}, but only {} is free: {remedy} (or set `run.check_memory = false` at \
          your own risk)",
         size(*need),
         size(*free)
     )]
     Memory {
+        /// Which memory: that of the machine, or of a card.
+        of: String,
         /// Bytes that it needs.
         need: f64,
         /// Bytes that are free.

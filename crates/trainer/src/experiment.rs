@@ -21,8 +21,16 @@ use serde::{Deserialize, Serialize};
 use track::TrackConfig;
 
 use crate::{
-    average::AverageConfig, clip::ClipConfig, freeze::Freeze, groups::GroupsSection,
-    optim::OptimConfig, phase::PhaseSection, schedule::ScheduleConfig, sizes::Size,
+    amp::{AmpDtype, AmpSection},
+    average::AverageConfig,
+    clip::ClipConfig,
+    device::DeviceSetting,
+    freeze::Freeze,
+    groups::GroupsSection,
+    optim::OptimConfig,
+    phase::PhaseSection,
+    schedule::ScheduleConfig,
+    sizes::Size,
 };
 
 /// The bottom layer of every experiment.
@@ -39,6 +47,8 @@ pub struct Experiment {
     pub seed: Seed,
     /// Compute threads; 0 for all of the machine's. Does not change results.
     pub threads: usize,
+    /// The device that networks run on. Changes results by rounding only.
+    pub device: DeviceSetting,
     /// The run's folder.
     pub run: RunSection,
     /// The data set.
@@ -53,6 +63,8 @@ pub struct Experiment {
     pub loss: LossConfig,
     /// The optimizer.
     pub optim: OptimConfig,
+    /// Automatic mixed precision on a card.
+    pub amp: AmpSection,
     /// The parameter groups: learning rates and weight decay.
     pub groups: GroupsSection,
     /// The learning-rate schedule.
@@ -195,9 +207,10 @@ pub struct CheckpointSection {
     pub keep: usize,
 }
 
-/// Settings that do not change results.
-const WITHOUT_EFFECT: [&str; 8] = [
+/// Settings that do not change results; the device does by rounding, like the instruction set of the CPU.
+const WITHOUT_EFFECT: [&str; 9] = [
     "threads",
+    "device",
     "run",
     "data.num_workers",
     "data.prefetch",
@@ -416,6 +429,11 @@ impl Experiment {
         };
         let is_more = self.threads > 1024;
         note("threads", is_more.then(|| format!("is from 0 to 1024, not {}", self.threads)));
+        note("amp", self.amp.problem());
+        let is_refused = self.device == DeviceSetting::Cpu && self.amp.dtype != AmpDtype::Off;
+        let what = "mixed precision runs on a card, and `device` is \"cpu\": set `device = \"auto\"`, \
+                    or `amp.dtype = \"off\"`";
+        note("amp.dtype", is_refused.then(|| what.to_owned()));
         note("data.num_workers", count(self.data.num_workers, 1024));
         note("data.prefetch", count(self.data.prefetch, 1024));
         note("train.batch_size", count(self.train.batch_size, 1 << 20));
@@ -464,7 +482,28 @@ impl Experiment {
 
 #[cfg(test)]
 mod tests {
-    use super::Experiment;
+    use super::{Experiment, Layer};
+
+    #[test]
+    fn mixed_precision_on_the_cpu_is_refused() {
+        let with = |device: &str| {
+            let sets = [format!("device={device}"), "amp.dtype=bf16".to_owned()];
+            let layers = sets.map(|it| Layer::from_set(&it).unwrap());
+            Experiment::load(&layers).unwrap().problems()
+        };
+        let problems = with("cpu");
+        assert!(
+            problems[0].starts_with("at `amp.dtype`: mixed precision runs on a card"),
+            "{problems:?}"
+        );
+        assert!(with("auto").is_empty() && with("cuda:1").is_empty());
+        let layer = Layer::from_set("device=gpu").unwrap();
+        let err = Experiment::load(&[layer]).unwrap_err().to_string();
+        assert!(
+            err.contains("at `device`") && err.contains("such as `cuda:0`, not `gpu`"),
+            "{err}"
+        );
+    }
 
     #[test]
     fn settings_that_a_checkpoint_does_not_have_are_the_default_ones() {

@@ -12,16 +12,18 @@ use std::{
 };
 
 use data::Loader;
-use infer::{Bundle, LabelledWriter, Member, Predictor};
+use infer::{Bundle, LabelledWriter, Member};
 use metrics::{Prediction, Report};
 use models::Model;
 
 use crate::{
     all_data::Estimate,
+    amp::LossScale,
     begin::{begin, notes_on},
     callback::Callback,
     checkpoint::{Best, State},
     checkpoint_writer::Writer,
+    engine::Engine,
     error::FitError,
     evaluation::{Evaluated, Evaluation},
     experiment::CheckpointSection,
@@ -76,6 +78,7 @@ fn train(
     let mut pace = Pace::start();
     let mut loader: Option<Loader> = None;
     let mut busy = Duration::ZERO;
+    let mut n_skipped = state.loss_scale.map_or(0, |it| it.skipped_steps);
     let profile = learner.profile();
 
     loop {
@@ -127,7 +130,8 @@ fn train(
         if is_evaluated {
             let trained = pace.elapsed();
             let bundle = bundle_of(plan, &learner.for_inference(plan, state.step)?);
-            let valid = profile.time(Activity::Evaluate, || evaluate(plan, &bundle, callback))?;
+            let valid = profile
+                .time(Activity::Evaluate, || evaluate(plan, learner.engine(), &bundle, callback))?;
             let score = valid.best_by;
             let is_best = phase.sees_valid || state.is_best(score, plan);
             if is_best {
@@ -145,6 +149,10 @@ fn train(
             let report = log.epoch(callback, plan, &state, &valid, is_best, trained, &pace)?;
             numbers.extend(tracking::of_evaluation(&report));
             tracking.show(plan, state.step, model, &valid.predicted, callback);
+            if let Some(it) = learner.loss_scale()?.filter(|it| it.skipped_steps > n_skipped) {
+                callback.note(&skipped(it, state.step));
+                n_skipped = it.skipped_steps;
+            }
             (state.loss_sum, state.n_losses) = (0.0, 0);
             pace = Pace::start();
         }
@@ -170,7 +178,7 @@ fn train(
     if state.best.is_none() {
         // The best evaluation was reset, or the last phase has no steps: no other evaluation will follow.
         let bundle = bundle_of(plan, &learner.for_inference(plan, state.step)?);
-        let score = evaluate(plan, &bundle, callback)?.best_by;
+        let score = evaluate(plan, learner.engine(), &bundle, callback)?.best_by;
         bundle.stage(&run.best(), &state.step.to_string())?;
         state.note(score, true);
         saver.save(plan, &learner, &state, true)?;
@@ -207,6 +215,16 @@ fn early_stop(state: &State, end: usize) -> String {
         "no improvement in {n} evaluation{} (`train.patience`): stopping early after step {} of {end}",
         if n == 1 { "" } else { "s" },
         state.step
+    )
+}
+
+/// Describes how many steps f16 has skipped.
+///
+/// - `step`: steps done.
+fn skipped(LossScale { scale, skipped_steps, .. }: LossScale, step: usize) -> String {
+    format!(
+        "f16: {skipped_steps} of {step} steps were skipped, since a gradient was not finite (NaN or infinite); the \
+         loss scale is {scale}"
     )
 }
 
@@ -303,6 +321,7 @@ fn bundle_of(plan: &Plan, model: &Rc<Model>) -> Bundle {
 /// the image's position in the plan.
 fn predict(
     plan: &Plan,
+    engine: &Engine,
     bundle: &Bundle,
     side: &[usize],
     what: &str,
@@ -310,7 +329,7 @@ fn predict(
     each: &mut dyn FnMut(usize, &Prediction<'_>) -> Result<(), FitError>,
 ) -> Result<(), FitError> {
     let images: Arc<[_]> = side.iter().map(|&it| plan.images[it].clone()).collect();
-    let predictor = Predictor::new(bundle.clone(), &plan.device);
+    let predictor = engine.predictor(plan, bundle.clone());
     let mut n_done = 0;
     predictor.predict_each(&images, plan.serving(), &mut |predicted: infer::Prediction| {
         let idx = side[n_done];
@@ -332,12 +351,13 @@ fn predict(
 /// which would take a multiple of the time.
 pub(crate) fn evaluate(
     plan: &Plan,
+    engine: &Engine,
     bundle: &Bundle,
     callback: &dyn Callback,
 ) -> Result<Evaluated, FitError> {
     let mut evaluation = Evaluation::new(&plan.task, plan.experiment.eval.best_by.get());
     let bundle = bundle.clone().without_views();
-    predict(plan, &bundle, &plan.sides.valid, "validating", callback, &mut |_, it| {
+    predict(plan, engine, &bundle, &plan.sides.valid, "validating", callback, &mut |_, it| {
         evaluation.add(it);
         Ok(())
     })?;
@@ -360,7 +380,7 @@ pub(crate) fn predict_table(
     let mut scoring = Scoring::new(&plan.task, &plan.attributes, of_side);
     let failed = |source| RunError::Io { path: table.0.to_owned(), source };
     let mut rows = LabelledWriter::new(table.1, &plan.task);
-    predict(plan, bundle, side, what, callback, &mut |idx, it| {
+    predict(plan, &Engine::in_f32(plan)?, bundle, side, what, callback, &mut |idx, it| {
         scoring.add(values(idx), it);
         let (image, group) = (&plan.images[idx].0, &plan.groups[it.group]);
         Ok(rows.row(image, group, it).map_err(failed)?)

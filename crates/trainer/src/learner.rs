@@ -13,15 +13,17 @@ use infer::PredictError;
 use losses::{Criterion, Labels, Targets};
 use metrics::Predictions;
 use models::{Model, Param};
-use ops::{Gradients, Output, Pass, Prepacked, Tape, Training};
+use ops::{Gradients, Output, Pass, Training};
 
 use crate::{
+    amp::LossScale,
     average::{Average, AverageConfig},
     checkpoint::{Checkpoint, State},
+    engine::Engine,
     error::FitError,
     kept::{KEPT, Kept},
     optim::Optimizer,
-    parts::{images, parts_of},
+    parts::parts_of,
     phase::Moment,
     plan::Plan,
     profile::{Activity, Profile},
@@ -38,15 +40,10 @@ pub(crate) struct StepResult {
     pub(crate) predictions: Predictions,
 }
 
-/// Returns the optimizer of a phase, with an empty state.
-fn optimizer(plan: &Plan, phase_idx: usize, model: &Model) -> Box<dyn Optimizer> {
-    let optim = &plan.phases[phase_idx].span.experiment.optim;
-    optim.get().build(model.params(), &plan.param_groups)
-}
-
 /// A model in training.
 pub(crate) struct Learner {
     model: Rc<Model>,
+    engine: Engine,
     optimizer: Box<dyn Optimizer>,
     average: Option<Average>,
     kept: Kept,
@@ -56,12 +53,32 @@ pub(crate) struct Learner {
 impl Learner {
     /// Creates a learner that has not taken a step.
     pub(crate) fn new(plan: &Plan, model: Rc<Model>) -> Result<Learner, FitError> {
-        let optimizer = optimizer(plan, 0, &model);
-        let average = match plan.experiment.average {
-            AverageConfig::Off(_) => None,
-            _ => Some(Average::new(plan.bare_model()?)),
+        Learner::in_phase(plan, model, 0)
+    }
+
+    /// As [`Learner::new`], with the optimizer of a phase.
+    fn in_phase(plan: &Plan, model: Rc<Model>, phase_idx: usize) -> Result<Learner, FitError> {
+        let engine = Engine::new(plan)?;
+        let optimizer = engine.optimizer(plan, phase_idx, &model)?;
+        let average = match (&plan.experiment.average, &engine) {
+            (AverageConfig::Off(_), _) => None,
+            (_, Engine::Cpu) => Some(Average::new(plan.bare_model()?)),
+            (it, Engine::Card(card, _)) => {
+                Some(Average::new(plan.bare_model()?).on_card(card, &model, it.get())?)
+            }
         };
-        Ok(Learner { model, optimizer, average, kept: Kept::default(), profile: Rc::default() })
+        let (kept, profile) = (Kept::default(), Rc::default());
+        Ok(Learner { model, engine, optimizer, average, kept, profile })
+    }
+
+    /// Returns where the model is trained.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Returns the loss scale, of f16. Waits for the card.
+    pub(crate) fn loss_scale(&self) -> Result<Option<LossScale>, FitError> {
+        Ok(self.optimizer.loss_scale()?)
     }
 
     /// Begins a phase after the first.
@@ -71,13 +88,17 @@ impl Learner {
     pub(crate) fn begin(&mut self, plan: &Plan, phase_idx: usize) -> Result<(), FitError> {
         let phase = &plan.phases[phase_idx];
         let average = self.average.as_ref().and_then(Average::model);
-        for model in [&self.model].into_iter().chain(average) {
+        for model in [&self.model].into_iter().chain(average).filter(|_| !phase.restores.is_empty())
+        {
+            self.engine.copy_back(model)?;
             self.kept.restore(&phase.restores, model)?;
+            self.engine.copy_over(model)?;
         }
-        let mut optimizer = optimizer(plan, phase_idx, &self.model);
+        let mut optimizer = self.engine.optimizer(plan, phase_idx, &self.model)?;
         if phase.keeps_optimizer {
             optimizer.load(&self.optimizer.state()?.into_iter().collect())?;
         }
+        self.optimizer.loss_scale()?.map_or(Ok(()), |it| optimizer.set_loss_scale(it))?;
         self.optimizer = optimizer;
         // A phase without steps has the average of the one before it.
         if let Some(it) = self.average.as_mut().filter(|_| phase.span.epochs.total() > 0) {
@@ -107,9 +128,8 @@ impl Learner {
     /// # Errors
     /// The checkpoint belongs to another network or optimizer.
     pub(crate) fn resume(plan: &Plan, checkpoint: &Checkpoint) -> Result<Learner, FitError> {
-        let mut learner = Learner::new(plan, plan.bare_model()?)?;
         let phase_idx = checkpoint.state.phase.min(plan.phases.len() - 1);
-        learner.optimizer = optimizer(plan, phase_idx, &learner.model);
+        let mut learner = Learner::in_phase(plan, plan.bare_model()?, phase_idx)?;
         learner.kept = Kept::of(checkpoint.part(KEPT).unwrap_or_default());
         let misfit = |reason: String| RunError::Damaged {
             path: "the checkpoint".into(),
@@ -123,6 +143,12 @@ impl Learner {
         if let Some(it) = &mut learner.average {
             it.load(part("average")?).map_err(|err| misfit(err.to_string()))?;
         }
+        let average = learner.average.as_ref().and_then(Average::model);
+        for model in [&learner.model].into_iter().chain(average) {
+            learner.engine.copy_over(model)?;
+        }
+        let scale = checkpoint.state.loss_scale;
+        scale.map_or(Ok(()), |it| learner.optimizer.set_loss_scale(it))?;
         Ok(learner)
     }
 
@@ -143,6 +169,10 @@ impl Learner {
         state: &State,
         data: &str,
     ) -> Result<Checkpoint, FitError> {
+        let average = self.average.as_ref().and_then(Average::model);
+        for model in [&self.model].into_iter().chain(average) {
+            self.engine.copy_back(model)?;
+        }
         let mut weights = self.model.params().trainable();
         if let Some((name, _)) = weights.find(|(_, it)| !is_finite(it.var.as_tensor())) {
             let what = format!("the weight `{name}` is not finite (NaN or infinite)");
@@ -156,7 +186,8 @@ impl Learner {
             tensors.insert("average".to_owned(), it.state()?);
         }
         tensors.insert(KEPT.to_owned(), self.kept.state());
-        let (state, data) = (state.clone(), data.to_owned());
+        let (loss_scale, device) = (self.optimizer.loss_scale()?, plan.opened()?.describe());
+        let (state, data) = (State { loss_scale, device, ..state.clone() }, data.to_owned());
         Ok(Checkpoint { state, settings: plan.experiment.result_settings(), data, tensors })
     }
 
@@ -181,7 +212,8 @@ impl Learner {
         profile.time(Activity::Optimize, || {
             let (params, head) = (self.model.params(), self.model.stages().len() - 1);
             let params: Vec<&Param> = params.trainable().map(|it| it.1).collect();
-            plan.experiment.train.clip.get().clip(&mut gradients, &params, head)?;
+            let clip = plan.experiment.train.clip.get();
+            self.engine.clip(clip, &mut gradients, &params, head)?;
             self.optimizer.step(&gradients, rates)?;
             if let Some(it) = &mut self.average {
                 let (rule, span) = (plan.experiment.average.get(), &plan.phase(step).span);
@@ -207,8 +239,9 @@ impl Learner {
         let (mut loss, mut gradients) = (0.0, Gradients::default());
         let mut probabilities = Vec::new();
         let mut norms = None;
+        let mut inputs = self.engine.inputs(plan, batch, &parts)?;
         for (part, of_part) in parts.iter().zip(&targets) {
-            let tape = Tape::freezing(Rc::clone(&frozen));
+            let tape = self.engine.tape(&frozen);
             let pass = Training {
                 tape: &tape,
                 seed: plan.seed(),
@@ -216,10 +249,8 @@ impl Learner {
                 first_row: part.start,
                 momentum: None,
             };
-            let statistics = plan.train_pipeline.statistics;
             let outputs = self.profile.time(Activity::Forward, || {
-                let xs = images(plan, batch, part.clone(), statistics)?;
-                self.model.forward(&xs, &Pass::Train(pass))
+                self.model.forward_value(inputs.next(part.clone())?, &Pass::Train(pass))
             })?;
             probabilities.extend(class_probabilities(plan, &outputs)?);
             let compute = || phase.loss.compute(&outputs, of_part, &clock);
@@ -232,7 +263,9 @@ impl Learner {
             };
             let of_part = terms.part(norms, share)?;
             loss += f64::from(of_part.to_scalar::<f32>()?);
-            self.profile.time(Activity::Optimize, || gradients.add(tape.backward(&of_part)?))?;
+            self.profile.time(Activity::Optimize, || {
+                gradients.add(tape.backward_times(&of_part, self.optimizer.scale()?)?)
+            })?;
         }
         Ok((StepResult { loss, predictions: predictions(plan, batch, probabilities) }, gradients))
     }
@@ -261,7 +294,7 @@ impl Learner {
             let frozen = phase.freezing.at(0, &self.model);
             let params = self.model.params().trainable();
             let trained = params.filter(|(_, it)| !frozen.contains(&it.var.id()));
-            let without = trained.filter(|(_, it)| gradients.get(&it.var).is_none());
+            let without = trained.filter(|(_, it)| !gradients.has(&it.var));
             let names: Vec<String> = without.map(|(name, _)| name.to_owned()).collect();
             if !names.is_empty() {
                 return Err(FitError::NoGradient(names));
@@ -270,17 +303,23 @@ impl Learner {
         Ok(())
     }
 
-    /// Returns the model to evaluate and save: the average once it has begun, otherwise the trained model.
+    /// Returns the model to evaluate and save, which the host has too: the average once it has begun, otherwise the
+    /// trained model.
     ///
     /// - `step`: steps done, which determine the images that batch-norm statistics are recomputed on.
     pub(crate) fn for_inference(&self, plan: &Plan, step: usize) -> Result<Rc<Model>, FitError> {
         match self.average.as_ref().and_then(Average::model) {
-            None => Ok(Rc::clone(&self.model)),
+            None => {
+                self.engine.copy_back(&self.model)?;
+                Ok(Rc::clone(&self.model))
+            }
             Some(model) => {
+                let engine = &self.engine;
                 if plan.experiment.average.get().measures() {
-                    running_statistics::copy_frozen(plan, &self.model, model, step)?;
-                    running_statistics::measure(plan, model, step, &mut |_, _| ())?;
+                    running_statistics::copy_frozen(plan, engine, &self.model, model, step)?;
+                    running_statistics::measure(plan, engine, model, step, &mut |_, _| ())?;
                 }
+                engine.copy_back(model)?;
                 Ok(Rc::clone(model))
             }
         }
@@ -290,23 +329,30 @@ impl Learner {
 impl Learner {
     /// Runs a forward and a backward pass on blank images, to measure memory. Changes batch-norm statistics.
     pub(crate) fn blank_step(&self, n: usize, size: [usize; 2]) -> candle::Result<()> {
-        let tape = Tape::default();
+        let tape = self.engine.tape(&Rc::default());
         let seed = base::Seed(0);
         let pass = Training { tape: &tape, seed, step: 0, first_row: 0, momentum: None };
-        let outputs = self.model.forward(&blank(n, size)?, &Pass::Train(pass))?;
+        let outputs = self.model.forward_value(self.engine.blank(n, size)?, &Pass::Train(pass))?;
         let sums = outputs.iter().map(|it| it.numbers.sum_all());
         let sums = sums.collect::<candle::Result<Vec<_>>>()?;
         tape.backward(&Tensor::stack(&sums, 0)?.sum_all()?).map(drop)
     }
 
-    /// Runs an inference pass on blank images.
-    pub(crate) fn blank_eval(&self, n: usize, size: [usize; 2]) -> candle::Result<()> {
-        self.model.forward(&blank(n, size)?, &Pass::Eval(&Prepacked::default())).map(drop)
+    /// Returns the model.
+    pub(crate) fn model(&self) -> &Model {
+        &self.model
     }
 }
 
-fn blank(n: usize, [height, width]: [usize; 2]) -> candle::Result<Tensor> {
-    Tensor::zeros((n, height, width, 3), DType::F32, &candle::Device::Cpu)
+/// Runs an inference pass on blank images, to measure memory.
+pub(crate) fn blank_eval(
+    engine: &Engine,
+    model: &Model,
+    n: usize,
+    size: [usize; 2],
+) -> candle::Result<()> {
+    let packed = engine.prepacked();
+    model.forward_value(engine.blank(n, size)?, &Pass::Eval(&packed)).map(drop)
 }
 
 /// Returns the first parameter, in name order, whose gradient is not finite.

@@ -6,13 +6,17 @@
 //! add a line to the registry there. The zoo tests include it automatically.
 
 mod all_data;
+mod amp;
 mod average;
 mod begin;
 mod callback;
+mod card_optimizer;
 mod checkpoint;
 mod checkpoint_writer;
 mod clip;
+mod device;
 mod dry;
+mod engine;
 mod error;
 mod evaluation;
 mod experiment;
@@ -29,6 +33,7 @@ mod log;
 mod lr_find;
 mod memory;
 mod names;
+mod open_device;
 mod optim;
 mod outcome;
 mod parts;
@@ -52,9 +57,11 @@ mod stage_lr;
 mod tracking;
 
 pub use all_data::{AllData, AllDataError, Estimate, all_data};
+pub use amp::{AmpDtype, AmpSection, LossScale};
 pub use average::{AverageConfig, Rule};
 pub use callback::{Callback, EpochReport, SampleImage, StepReport};
 pub use clip::{Clip, ClipConfig};
+pub use device::DeviceSetting;
 pub use error::FitError;
 pub use evaluation::MainScores;
 pub use experiment::{
@@ -67,6 +74,7 @@ pub use groups::{GroupsSection, NoDecay, ParamGroups};
 pub use loading::load_epoch;
 pub use lr_find::{Curve, Range, Suggestion, lr_find};
 pub use memory::check_memory;
+pub use open_device::predictor;
 pub use optim::{Optim, OptimConfig, Optimizer};
 pub use outcome::{Ended, Outcome};
 pub use phase::{Moment, PhaseSection, Restore, TrainOn};

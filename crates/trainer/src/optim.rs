@@ -13,10 +13,12 @@ mod slots;
 use std::collections::BTreeMap;
 
 use candle::{Result, Tensor};
+use gpu::{Slice, update::Rule};
 use models::Params;
 use ops::Gradients;
 
-use crate::{groups::ParamGroups, schedule::Rates};
+pub(crate) use self::slots::COUNTS;
+use crate::{amp::LossScale, groups::ParamGroups, schedule::Rates};
 
 base::choice! {
     /// The `[optim]` section of a config.
@@ -46,6 +48,14 @@ pub trait Optim {
     /// Builds the optimizer of a model's parameters, with an empty state.
     fn build(&self, params: &Params, groups: &ParamGroups) -> Box<dyn Optimizer>;
 
+    /// Returns the same formula as a card takes it.
+    ///
+    /// - `momentum`: that of a schedule, in place of the momentum or of the first decay rate.
+    fn rule(&self, momentum: Option<f64>) -> Rule;
+
+    /// Returns the weight decay.
+    fn weight_decay(&self) -> f64;
+
     /// Returns the first invalid setting as a message, if there is one.
     fn problem(&self) -> Option<String>;
 }
@@ -63,6 +73,21 @@ pub trait Optimizer {
     /// # Errors
     /// The state belongs to other parameters; nothing is changed then.
     fn load(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()>;
+
+    /// Returns the loss scale, an f32 on the card, which gradients are multiplied with; `None` without one.
+    fn scale(&self) -> Result<Option<Slice<'_>>> {
+        Ok(None)
+    }
+
+    /// Returns the loss scale and its counts; `None` without one. Waits for the card.
+    fn loss_scale(&self) -> Result<Option<LossScale>> {
+        Ok(None)
+    }
+
+    /// Continues with a loss scale, if there is one.
+    fn set_loss_scale(&mut self, _: LossScale) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Validates the settings that every optimizer has.

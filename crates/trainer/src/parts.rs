@@ -2,33 +2,10 @@
 
 use std::ops::Range;
 
-use augment::Statistics;
-use candle::Tensor;
-use data::Batch;
-use ops::Rows;
-
-use crate::plan::Plan;
-
 /// Divides rows into parts of nearly equal size, none of them empty.
 pub(crate) fn parts_of(n_rows: usize, n_parts: usize) -> Vec<Range<usize>> {
     let n_parts = n_parts.clamp(1, n_rows.max(1));
     (0..n_parts).map(|it| it * n_rows / n_parts..(it + 1) * n_rows / n_parts).collect()
-}
-
-/// Returns some rows of a batch as the network's input.
-pub(crate) fn images(
-    plan: &Plan,
-    batch: &Batch,
-    rows: Range<usize>,
-    Statistics { mean, std }: Statistics,
-) -> candle::Result<Tensor> {
-    let samples = &batch.samples[rows];
-    ops::normalise(
-        Rows { images: &batch.images, size: batch.size, samples },
-        mean,
-        std,
-        &plan.device,
-    )
 }
 
 #[cfg(test)]

@@ -8,7 +8,11 @@ mod images;
 mod phase;
 mod sides;
 
-use std::{path::PathBuf, rc::Rc, sync::Arc};
+use std::{
+    path::PathBuf,
+    rc::Rc,
+    sync::{Arc, OnceLock},
+};
 
 use augment::Pipeline;
 use base::{Clock, Epochs, Length, Seed, Task, task::Unit};
@@ -18,15 +22,15 @@ use infer::Serving;
 use models::{LoadedWeights, Model, ModelSpec, read_weights};
 
 pub use self::{epochs::course_of, error::PlanError, phase::Phase, sides::divide};
+pub(crate) use self::{error::wrong, phase::Restored, sides::folds};
 use self::{
-    error::wrong,
     images::pipelines,
     phase::{Common, check_room, phases, stages},
     sides::TrainingSets,
 };
-pub(crate) use self::{phase::Restored, sides::folds};
 use crate::{
-    callback::Callback, experiment::Experiment, groups::ParamGroups, phase::TrainOn, span::Span,
+    callback::Callback, experiment::Experiment, groups::ParamGroups, open_device::OpenDevice,
+    phase::TrainOn, span::Span,
 };
 
 /// A run that is ready to train.
@@ -81,8 +85,10 @@ pub struct Plan {
     pub epochs: Epochs,
     /// The parameter groups, with their learning rates.
     pub param_groups: ParamGroups,
-    /// The device.
+    /// The device of the host's tensors.
     pub device: Device,
+    /// The device that networks run on, once it is open.
+    opened: OnceLock<OpenDevice>,
     /// The file of published weights, as this machine finds it; empty for random initialisation.
     pub pretrained: PathBuf,
     /// Whether a run may be resumed with changed settings, labels or weights.
@@ -179,6 +185,7 @@ impl Plan {
             phases,
             epochs,
             device: device.clone(),
+            opened: OnceLock::new(),
             pretrained: model.pretrained.clone(),
             allow_changes: false,
             experiment: experiment.clone(),
@@ -188,6 +195,28 @@ impl Plan {
     /// Checks that the machine has enough memory for the network itself.
     pub(crate) fn check_room(&self) -> Result<(), PlanError> {
         check_room(&self.experiment, &self.task)
+    }
+
+    /// Returns the device that networks run on, which is opened the first time.
+    ///
+    /// # Errors
+    /// The card that is asked for cannot be used.
+    pub(crate) fn opened(&self) -> Result<&OpenDevice, PlanError> {
+        if let Some(it) = self.opened.get() {
+            return Ok(it);
+        }
+        let Experiment { device, amp, .. } = &self.experiment;
+        let opened = OpenDevice::new(*device, amp.storage());
+        let opened = opened.map_err(|err| wrong("device")(err.to_string()))?;
+        Ok(self.opened.get_or_init(|| opened))
+    }
+
+    /// Returns the card that networks run on; `None` for the CPU. It is opened the first time.
+    ///
+    /// # Errors
+    /// The card that is asked for cannot be used.
+    pub fn card(&self) -> Result<Option<&gpu::Device>, PlanError> {
+        Ok(self.opened()?.card.as_ref().map(|it| &it.0))
     }
 
     /// Returns the root of the run's randomness.

@@ -5,43 +5,42 @@
 //! They are measured anew as the mean over the batches of an epoch: 1 / k is the weight of batch k. As in
 //! PyTorch's `update_bn`, each batch counts alike, also a smaller last one.
 
-use std::rc::Rc;
-
 use models::Model;
-use ops::{Pass, Tape, Training};
+use ops::{Pass, Training};
 
-use crate::{
-    error::FitError,
-    loading::load_epoch,
-    parts::{images, parts_of},
-    plan::Plan,
-};
+use crate::{engine::Engine, error::FitError, loading::load_epoch, parts::parts_of, plan::Plan};
 
 /// Copies the running statistics of frozen norms from the trained model; they are not measured.
 ///
 /// - `step`: steps done.
 pub(crate) fn copy_frozen(
     plan: &Plan,
+    engine: &Engine,
     from: &Model,
     to: &Model,
     step: usize,
 ) -> candle::Result<()> {
     let phase = plan.phase(step - 1);
     let last = step - 1 - phase.span.start;
+    engine.copy_back(from)?;
+    engine.copy_back(to)?;
     for (name, theirs) in phase.freezing.frozen_statistics(last, from) {
         let ours = to.params().get(name).expect("a model of the same architecture");
         ours.var.set(theirs.var.as_tensor())?;
     }
-    Ok(())
+    engine.copy_over(to)
 }
 
 /// Measures the running statistics of the norms that are not frozen, over the training images as they are in
 /// the epoch of the last step: with its augmentation, sizes, mixing and batches.
 ///
+/// The host has them afterwards.
+///
 /// - `step`: steps done, at least 1.
 /// - `progress`: called with the number of batches done, and their number.
 pub(crate) fn measure(
     plan: &Plan,
+    engine: &Engine,
     model: &Model,
     step: usize,
     progress: &mut dyn FnMut(usize, usize),
@@ -53,8 +52,10 @@ pub(crate) fn measure(
     let mut n_before = 0;
     for (idx, batch) in load_epoch(plan, last - n_done).enumerate() {
         let batch = batch?;
-        for part in parts_of(batch.samples.len(), plan.experiment.train.accumulate) {
-            let tape = Tape::freezing(Rc::clone(&frozen));
+        let parts = parts_of(batch.samples.len(), plan.experiment.train.accumulate);
+        let mut inputs = engine.inputs(plan, &batch, &parts)?;
+        for part in parts {
+            let tape = engine.tape(&frozen);
             n_before += 1;
             let pass = Training {
                 tape: &tape,
@@ -63,10 +64,9 @@ pub(crate) fn measure(
                 first_row: part.start,
                 momentum: Some(1.0 / f64::from(n_before)),
             };
-            let xs = images(plan, &batch, part, plan.train_pipeline.statistics)?;
-            model.forward(&xs, &Pass::Train(pass))?;
+            model.forward_value(inputs.next(part)?, &Pass::Train(pass))?;
         }
         progress(idx + 1, plan.epochs.n_steps(epoch_idx));
     }
-    Ok(())
+    Ok(engine.copy_back(model)?)
 }

@@ -29,6 +29,8 @@ use models::{Kind, Model};
 pub use self::{error::SoupError, ingredient::Ingredient};
 use crate::{
     callback::Callback,
+    device::DeviceSetting,
+    engine::Engine,
     error::FitError,
     experiment::Experiment,
     fit::{evaluate, predict_table},
@@ -98,6 +100,10 @@ pub fn soup_plan(
         callback.note(&format!("the data lacks {images} that the models trained on"));
     }
     let mut experiment = experiment.clone();
+    // The card of a model may be another machine's.
+    if let DeviceSetting::Cuda(_) = experiment.device {
+        experiment.device = DeviceSetting::Auto;
+    }
     // Those of the models, whatever the images are.
     let Statistics { mean, std } = first.members[0].pipeline.statistics;
     experiment.augment.statistics = StatisticsConfig::Given(Given { mean, std });
@@ -122,8 +128,10 @@ pub fn soup(
     if kind == SoupKind::Greedy && !has_held_out {
         return Err(SoupError::NoneHeldOut);
     }
-    let macro_f1 =
-        |bundle: &Bundle| Ok::<_, FitError>(evaluate(plan, bundle, callback)?.scores[0].macro_f1);
+    let macro_f1 = |bundle: &Bundle| {
+        let engine = Engine::new(plan).map_err(FitError::from)?;
+        Ok::<_, FitError>(evaluate(plan, &engine, bundle, callback)?.scores[0].macro_f1)
+    };
     let mut scores = Vec::new();
     if has_held_out {
         for it in ingredients {
@@ -246,7 +254,8 @@ fn mixed(
     model.params().load(&tensors).map_err(candle::Error::wrap)?;
     if is_measured && model.params().named().any(|(_, it)| it.kind == Kind::Buffer) {
         let mut progress = |done, total| callback.progress("measuring norms", done, total);
-        running_statistics::measure(plan, &model, plan.epochs.total(), &mut progress)?;
+        let engine = Engine::new(plan).map_err(FitError::from)?;
+        running_statistics::measure(plan, &engine, &model, plan.epochs.total(), &mut progress)?;
     }
     member.model = Rc::new(model);
     Ok(bundle)

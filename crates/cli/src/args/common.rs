@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use trainer::DeviceSetting;
+
 use super::values::number;
 
 /// The experiment.
@@ -12,6 +14,21 @@ pub(crate) struct ExperimentArgs {
     /// Override a setting, for example `optim.lr=1e-4`. May be repeated.
     #[arg(long, value_name = "PATH=VALUE")]
     pub(crate) set: Vec<String>,
+}
+
+/// Where networks are trained.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct DeviceArgs {
+    /// Device of the networks, as `--set device=DEVICE`: auto (a card if there is one), cpu, or a card such as cuda:0.
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<DeviceSetting>,
+}
+
+impl DeviceArgs {
+    /// Returns it as an argument of `--set`.
+    pub(crate) fn sets(self) -> Vec<String> {
+        self.device.iter().map(|it| format!("device={it}")).collect()
+    }
 }
 
 /// The models to predict with.
@@ -26,6 +43,10 @@ pub(crate) struct ModelArgs {
     /// Number of threads that load images.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = number)]
     pub(crate) num_workers: usize,
+    /// Device of the networks: cpu, auto (a card if there is one), or a card such as cuda:0, whose predictions differ
+    /// by rounding.
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceSetting::Cpu)]
+    pub(crate) device: DeviceSetting,
 }
 
 /// Which models are joined.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::{ExperimentArgs, values::seconds};
+use super::{DeviceArgs, ExperimentArgs, values::seconds};
 
 /// A cross-validation in one command, or one of its steps.
 #[derive(Debug, clap::Args)]
@@ -17,6 +17,8 @@ pub(crate) struct KfoldArgs {
     /// Resume a stopped cross-validation with its original settings: its folder, or `latest`.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "set"])]
     pub(crate) resume: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) claim: ClaimArgs,
     #[command(subcommand)]
@@ -55,6 +57,8 @@ pub(crate) enum KfoldCommand {
         /// change results, as `threads=4`. May be repeated.
         #[arg(long, value_name = "PATH=VALUE")]
         set: Vec<String>,
+        #[command(flatten)]
+        device: DeviceArgs,
         #[command(flatten)]
         claim: ClaimArgs,
     },

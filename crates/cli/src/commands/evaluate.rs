@@ -19,7 +19,7 @@ use base::{
     text,
 };
 use data::{Example, Manifest, Use};
-use infer::{Bundle, LabelledWriter, Predictor, Serving};
+use infer::{Bundle, LabelledWriter, Serving};
 use metrics::{Prediction, Report};
 use trainer::{Callback as _, Experiment, Scoring, class_tables, section};
 
@@ -247,7 +247,7 @@ fn write(
         bail!("{}\nnothing is written", in_short(&unfit));
     }
     let of_number = bundle.number();
-    let predictor = Predictor::new(bundle, &candle::Device::Cpu);
+    let predictor = trainer::predictor(bundle, args.models.device)?;
     let file = format!("{}.csv", args.side.table());
     let shown = output.path().join(&file).display().to_string();
     let of_side = side.iter().map(|&it| manifest.examples[it].attributes.as_slice());

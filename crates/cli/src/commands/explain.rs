@@ -11,7 +11,7 @@ use data::Findings;
 use explain::{ColourMap, Explainer, Explanation, Target};
 use image::{Rgb, RgbImage, imageops};
 use infer::Bundle;
-use trainer::{Callback as _, kfold::is_kfold};
+use trainer::{Callback as _, DeviceSetting, kfold::is_kfold};
 
 use self::{
     areas::{Areas, Shares},
@@ -60,7 +60,12 @@ pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<End> {
         bail!("name the images with `--images PATH`, or a set of the run with `--side valid`");
     }
     let output = NewFolder::at(&args.output)?;
-    let models = ModelArgs { runs: vec![args.run.clone()], batch_size: 1, num_workers: 1 };
+    let models = ModelArgs {
+        runs: vec![args.run.clone()],
+        batch_size: 1,
+        num_workers: 1,
+        device: DeviceSetting::Cpu,
+    };
     let bundle = predict::open(&models, true)?;
     let member = args.member.unwrap_or(0);
     let explainer = Explainer::new(&bundle, member)

@@ -46,7 +46,7 @@ pub(crate) fn kfold(args: &KfoldArgs) -> anyhow::Result<End> {
         None => {
             let opened = match &args.resume {
                 None => Opened::new(&args.experiment, args.folds, "kfold --resume", &terminal)?,
-                Some(named) => Opened::of(named, &[], &terminal)?,
+                Some(named) => Opened::of(named, &args.device.sets(), &terminal)?,
             };
             let kfold = opened.kfold()?;
             if args.resume.is_none() {
@@ -66,8 +66,9 @@ pub(crate) fn kfold(args: &KfoldArgs) -> anyhow::Result<End> {
             say!("cross-validation: {}", opened.run.dir().display());
             status!("next: maskfit kfold run {}", argument(opened.run.dir()));
         }
-        Some(KfoldCommand::Run { run, folds, set, claim }) => {
-            let opened = Opened::of(run, set, &terminal)?;
+        Some(KfoldCommand::Run { run, folds, set, device, claim }) => {
+            let set = [set.as_slice(), &device.sets()].concat();
+            let opened = Opened::of(run, &set, &terminal)?;
             let kfold = opened.kfold()?;
             let n = kfold.n_folds();
             if let Some(absent) = folds.iter().find(|it| **it >= n) {

@@ -39,8 +39,8 @@ pub(crate) fn predict(
     // First, because this sets the number of threads, and listing starts them.
     let bundle = open(models, joins_factors)?;
     let predictor = match sets {
-        None => Predictor::new(bundle.clone(), &Device::Cpu),
-        Some(level) => with_sets(&bundle, level)?,
+        None => trainer::predictor(bundle.clone(), models.device)?,
+        Some(level) => with_sets(&bundle, level, models)?,
     };
     let mut folder = list_images(root, Recognise::ByContent)?;
     folder.notes.iter().for_each(|it| status!("note: {it}"));
@@ -84,8 +84,8 @@ pub(crate) fn predict(
 }
 
 /// Returns a predictor of sets that hold the true class with probability `level`, and notes what they promise.
-fn with_sets(bundle: &Bundle, level: f64) -> anyhow::Result<Predictor> {
-    let predictor = Predictor::new(bundle.clone(), &Device::Cpu);
+fn with_sets(bundle: &Bundle, level: f64, models: &ModelArgs) -> anyhow::Result<Predictor> {
+    let predictor = trainer::predictor(bundle.clone(), models.device)?;
     let predictor = predictor.with_sets(level).map_err(|err| anyhow!("--sets {level}: {err}"))?;
     if let Some(conformal) = &bundle.conformal {
         let unit = bundle.task.unit;

@@ -14,7 +14,7 @@ use base::{
 };
 use candle::Device;
 use data::{Content, Context, Manifest, PseudoTable, Recognise, copies, groups_in, list_images};
-use infer::{Bundle, Prediction, Predictor};
+use infer::{Bundle, Prediction};
 use metrics::argmax;
 use trainer::{Callback as _, Experiment};
 
@@ -299,7 +299,7 @@ impl Labellers {
         images: &Arc<[(String, Content)]>,
         terminal: &Terminal,
     ) -> anyhow::Result<(Vec<Labelled>, usize)> {
-        let predictor = Predictor::new(self.bundle.clone(), &Device::Cpu);
+        let predictor = trainer::predictor(self.bundle.clone(), args.models.device)?;
         // Without `--top`, the probabilities of other images are not needed.
         let least = if args.top.is_some() { 0.0 } else { args.threshold };
         let (mut all, mut n_done, mut n_left_out) = (Vec::new(), 0, 0);

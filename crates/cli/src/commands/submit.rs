@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use anyhow::bail;
-use candle::Device;
-use infer::{Predictor, Submission};
+use infer::Submission;
 
 use super::predict::{open, rows, stopped, unfit, write};
 use crate::{
@@ -44,7 +43,7 @@ pub(crate) fn submit(
         );
     }
     let header = submission.header();
-    let predictor = Predictor::new(bundle, &Device::Cpu);
+    let predictor = trainer::predictor(bundle, models.device)?;
     let to = (&output, &own);
     let written = write(models, &predictor, images, header, to, &terminal, &|image, it| {
         Ok(submission.row(image, it)?)

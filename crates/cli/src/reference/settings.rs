@@ -24,6 +24,7 @@ const TYPES: &[(&str, &str)] = &[
     ("PathBuf", "path"),
     ("BTreeMap<String, Vec<f64>>", "table of lists of numbers"),
     ("Seed", "integer"),
+    ("DeviceSetting", "`auto`, `cpu`, or a card such as `cuda:0`"),
     ("Length", "length"),
     ("Range", "range"),
 ];

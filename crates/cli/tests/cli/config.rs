@@ -18,6 +18,7 @@ fn resolved_settings_name_their_layers_and_resolve_to_themselves() {
     };
     let top = shown.split_once("\n\n").unwrap().0;
     expect![[r#"
+        device = "auto"             # default
         phase = []                  # default
         seed = 7                    # --set
         threads = 0                 # default

@@ -189,12 +189,20 @@ impl Data {
         Ok(Arc::new(to))
     }
 
-    /// A copy on the host, f32, with the prologue applied. Waits for the card.
-    pub(crate) fn download(&self) -> Result<Tensor> {
-        let n = self.shape().len();
-        let (buffer, storage) = (self.materialise()?, self.card.storage());
-        let bytes = ok(buffer.slice(0, n * storage.bytes()))?;
-        let bytes = ok(self.card.device().download::<u8>(bytes))?;
-        Tensor::from_vec(storage.decode(&bytes), self.dims.as_slice(), &candle::Device::Cpu)
+    /// Copies of tensors of a card on the host, f32, with the prologues applied. Waits for the card once.
+    pub(crate) fn download(all: &[Data]) -> Result<Vec<Tensor>> {
+        let Some(Data { card, .. }) = all.first() else { return Ok(Vec::new()) };
+        let buffers = all.iter().map(Data::materialise).collect::<Result<Vec<_>>>()?;
+        let whole = all
+            .iter()
+            .zip(&buffers)
+            .map(|(it, buffer)| ok(buffer.slice(0, it.shape().len() * card.storage().bytes())));
+        let whole = whole.collect::<Result<Vec<_>>>()?;
+        let bytes = ok(card.device().download_all::<u8>(&whole))?;
+        let tensor = |(it, bytes): (&Data, Vec<u8>)| {
+            let numbers = card.storage().decode(&bytes);
+            Tensor::from_vec(numbers, it.dims.as_slice(), &candle::Device::Cpu)
+        };
+        all.iter().zip(bytes).map(tensor).collect()
     }
 }

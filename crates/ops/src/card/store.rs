@@ -85,11 +85,28 @@ impl Card {
     /// # Errors
     /// If an earlier kernel failed.
     pub fn copy_back(&self, var: &Var) -> Result<()> {
+        self.copy_all_back([var])
+    }
+
+    /// The same of several parameters, which waits once.
+    ///
+    /// # Errors
+    /// If an earlier kernel failed.
+    pub fn copy_all_back<'a>(&self, vars: impl IntoIterator<Item = &'a Var>) -> Result<()> {
         let all = self.0.stored.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(stored) = all.get(&var.id()).cloned() else { return Ok(()) };
+        let known = |var: &'a Var| all.get(&var.id()).map(|it| (var, Arc::clone(&it.master)));
+        let found: Vec<(&Var, Arc<Buffer>)> = vars.into_iter().filter_map(known).collect();
         drop(all);
-        let numbers = ok(stored.master.read::<f32>())?;
-        var.set(&Tensor::from_vec(numbers, var.dims(), var.device())?.to_dtype(var.dtype())?)
+        if found.is_empty() {
+            return Ok(());
+        }
+        let whole: Vec<_> = found.iter().map(|(_, it)| it.whole()).collect();
+        let numbers = ok(self.device().download_all::<f32>(&whole))?;
+        for ((var, _), numbers) in found.iter().zip(numbers) {
+            let tensor = Tensor::from_vec(numbers, var.dims(), var.device())?;
+            var.set(&tensor.to_dtype(var.dtype())?)?;
+        }
+        Ok(())
     }
 
     /// Copies a parameter's numbers from the host to the card, if the card has it already.

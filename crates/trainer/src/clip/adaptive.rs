@@ -58,6 +58,11 @@ impl Clip for Adaptive {
         Ok(())
     }
 
+    fn on_card(&self) -> gpu::update::Clip {
+        let Adaptive { clip_factor, eps } = *self;
+        gpu::update::Clip::Adaptive { clip_factor, eps }
+    }
+
     fn problem(&self) -> Option<String> {
         positive("clip_factor", self.clip_factor).or_else(|| positive("eps", self.eps))
     }

@@ -45,6 +45,10 @@ impl Clip for Norm {
         Ok(())
     }
 
+    fn on_card(&self) -> gpu::update::Clip {
+        gpu::update::Clip::Norm(self.max_norm)
+    }
+
     fn problem(&self) -> Option<String> {
         positive("max_norm", self.max_norm)
     }

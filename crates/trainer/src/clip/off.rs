@@ -17,6 +17,10 @@ impl Clip for Off {
         Ok(())
     }
 
+    fn on_card(&self) -> gpu::update::Clip {
+        gpu::update::Clip::Off
+    }
+
     fn problem(&self) -> Option<String> {
         None
     }

@@ -29,6 +29,10 @@ impl Clip for Value {
         Ok(())
     }
 
+    fn on_card(&self) -> gpu::update::Clip {
+        gpu::update::Clip::Value(self.limit as f32)
+    }
+
     fn problem(&self) -> Option<String> {
         positive("limit", self.limit)
     }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use candle::{Result, Tensor};
+use gpu::update::Rule;
 use models::Params;
 use ops::Gradients;
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,15 @@ impl Optim for Adam {
     fn build(&self, params: &Params, groups: &ParamGroups) -> Box<dyn Optimizer> {
         let slots = Slots::new(params, groups, moments::NAMES);
         Box::new(Built { config: self.clone(), slots })
+    }
+
+    fn rule(&self, momentum: Option<f64>) -> Rule {
+        let [beta1, beta2] = self.betas;
+        Rule::Adam { betas: [momentum.unwrap_or(beta1), beta2], eps: self.eps }
+    }
+
+    fn weight_decay(&self) -> f64 {
+        self.weight_decay
     }
 
     fn problem(&self) -> Option<String> {

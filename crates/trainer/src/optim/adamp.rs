@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 
 use candle::{Result, Tensor};
+use gpu::update::Rule;
 use models::Params;
 use ops::Gradients;
 use serde::{Deserialize, Serialize};
@@ -69,6 +70,15 @@ impl Optim for AdamP {
 
     fn build(&self, params: &Params, groups: &ParamGroups) -> Box<dyn Optimizer> {
         Box::new(Built { config: self.clone(), slots: Slots::new(params, groups, NAMES) })
+    }
+
+    fn rule(&self, momentum: Option<f64>) -> Rule {
+        let AdamP { betas: [beta1, beta2], eps, delta, wd_ratio, nesterov, .. } = *self;
+        Rule::AdamP { betas: [momentum.unwrap_or(beta1), beta2], eps, delta, wd_ratio, nesterov }
+    }
+
+    fn weight_decay(&self) -> f64 {
+        self.weight_decay
     }
 
     fn problem(&self) -> Option<String> {

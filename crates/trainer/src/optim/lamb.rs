@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 
 use candle::{Result, Tensor};
+use gpu::update::Rule;
 use models::Params;
 use ops::Gradients;
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,15 @@ impl Optim for Lamb {
 
     fn build(&self, params: &Params, groups: &ParamGroups) -> Box<dyn Optimizer> {
         Box::new(Built { config: self.clone(), slots: Slots::new(params, groups, ["m", "v", "u"]) })
+    }
+
+    fn rule(&self, momentum: Option<f64>) -> Rule {
+        let Lamb { betas: [beta1, beta2], eps, max_grad_norm, .. } = *self;
+        Rule::Lamb { betas: [momentum.unwrap_or(beta1), beta2], eps, max_grad_norm }
+    }
+
+    fn weight_decay(&self) -> f64 {
+        self.weight_decay
     }
 
     fn problem(&self) -> Option<String> {

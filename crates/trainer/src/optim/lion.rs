@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use candle::{Result, Tensor};
+use gpu::update::Rule;
 use models::Params;
 use ops::Gradients;
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,15 @@ impl Optim for Lion {
 
     fn build(&self, params: &Params, groups: &ParamGroups) -> Box<dyn Optimizer> {
         Box::new(Built { config: self.clone(), slots: Slots::new(params, groups, ["m"]) })
+    }
+
+    fn rule(&self, momentum: Option<f64>) -> Rule {
+        let [beta1, beta2] = self.betas;
+        Rule::Lion { betas: [momentum.unwrap_or(beta1), beta2] }
+    }
+
+    fn weight_decay(&self) -> f64 {
+        self.weight_decay
     }
 
     fn problem(&self) -> Option<String> {

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 
 use candle::{Result, Tensor};
+use gpu::update::Rule;
 use models::Params;
 use ops::Gradients;
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,15 @@ impl Optim for RmsProp {
     fn build(&self, params: &Params, groups: &ParamGroups) -> Box<dyn Optimizer> {
         let slots = Slots::new(params, groups, ["squares", "velocity"]).begin_with(0, 1.0);
         Box::new(Built { config: self.clone(), slots })
+    }
+
+    fn rule(&self, momentum: Option<f64>) -> Rule {
+        let RmsProp { alpha, eps, momentum: own, .. } = *self;
+        Rule::RmsProp { alpha, eps, momentum: momentum.unwrap_or(own) }
+    }
+
+    fn weight_decay(&self) -> f64 {
+        self.weight_decay
     }
 
     fn problem(&self) -> Option<String> {

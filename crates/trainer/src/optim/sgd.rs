@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use candle::{Result, Tensor};
+use gpu::update::Rule;
 use models::Params;
 use ops::Gradients;
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,15 @@ impl Optim for Sgd {
 
     fn build(&self, params: &Params, groups: &ParamGroups) -> Box<dyn Optimizer> {
         Box::new(Built { config: self.clone(), slots: Slots::new(params, groups, ["velocity"]) })
+    }
+
+    fn rule(&self, momentum: Option<f64>) -> Rule {
+        let Sgd { momentum: own, dampening, nesterov, .. } = *self;
+        Rule::Sgd { momentum: momentum.unwrap_or(own), dampening, nesterov }
+    }
+
+    fn weight_decay(&self) -> f64 {
+        self.weight_decay
     }
 
     fn problem(&self) -> Option<String> {

@@ -188,4 +188,4 @@ impl<const N: usize> Slots<N> {
 }
 
 /// Cannot collide with a parameter's state, whose name contains a dot.
-const COUNTS: &str = "n_steps";
+pub(crate) const COUNTS: &str = "n_steps";

@@ -43,6 +43,6 @@ impl PlanError {
 }
 
 /// Returns the error of the setting at `path`, from a message.
-pub(super) fn wrong(path: &str) -> impl Fn(String) -> PlanError {
+pub(crate) fn wrong(path: &str) -> impl Fn(String) -> PlanError {
     move |what| PlanError::Settings(vec![format!("at `{path}`: {what}")])
 }

@@ -1,0 +1,49 @@
+//! Ten steps of tiny networks, with dropped paths, mixed samples and erased areas.
+
+use crate::harness::{CONVNEXT, EFFICIENTNET, RESNET, check_losses, losses, on_card};
+
+const MIX: &str = "augment.mix=[{ kind = \"cutmix\", p = 0.5 }, { kind = \"mixup\", p = 0.5 }, \
+                   { kind = \"random_erasing\", fill = \"pixel\" }]";
+
+/// Ten steps in f32, bf16 and f16: how far the losses may be from the CPU's, as a share.
+fn agrees(what: &str, network: &str, bands: [f64; 3]) {
+    let (want, _) = losses("cpu", &[network, MIX], 10);
+    for (dtype, band) in ["off", "bf16", "f16"].into_iter().zip(bands) {
+        on_card(|device, _| {
+            let amp = format!("amp.dtype={dtype}");
+            let (got, _) = losses(device, &[network, MIX, &amp], 10);
+            check_losses(&format!("{what}, {dtype}"), &got, &want, band);
+        });
+    }
+}
+
+#[test]
+fn an_efficientnet_agrees_with_the_cpu() {
+    agrees("EfficientNet", EFFICIENTNET, [1e-4, 5e-2, 1e-2]);
+}
+
+#[test]
+fn a_resnet_agrees_with_the_cpu() {
+    agrees("ResNet", RESNET, [1e-4, 5e-2, 1e-2]);
+}
+
+#[test]
+fn a_convnext_agrees_with_the_cpu() {
+    agrees("ConvNeXt", CONVNEXT, [1e-4, 5e-2, 1e-2]);
+}
+
+/// Several outputs, each with its copy of the last stage, in parts, with frozen layers.
+#[test]
+fn a_branched_network_with_frozen_layers_and_accumulation_agrees_with_the_cpu() {
+    let sets = [
+        "head.kind=branched",
+        "train.accumulate=2",
+        "train.freeze=[{ layers = \"stem..stage2\" }]",
+        "groups={ no_decay = [\"norm\", \"bias\"], head_lr = 3.0, stage_lr = { kind = \"layer_decay\" } }",
+    ];
+    let (want, _) = losses("cpu", &sets, 4);
+    on_card(|device, _| {
+        let (got, _) = losses(device, &sets, 4);
+        check_losses("branched", &got, &want, 1e-4);
+    });
+}

@@ -1,0 +1,80 @@
+//! What a step costs: waits, allocations, launches, bytes, seconds; and the memory of a run.
+
+use gpu::Meter;
+use trainer::{FitError, Run, check_memory, fit};
+
+use crate::harness::{Steps, experiment, losses, on_card, plan};
+
+#[test]
+fn a_step_waits_once_and_allocates_nothing() {
+    on_card(|device, _| {
+        let sets =
+            ["amp.dtype=f16", "average={ kind = \"ema\" }", "train.clip={ kind = \"norm\" }"];
+        let (_, steps) = losses(device, &sets, 5);
+        for (step, (meter, seconds)) in steps.iter().enumerate().skip(2) {
+            eprintln!("step {step}: {seconds:.2} s, {} launches", meter.launches());
+            assert_eq!(meter.synchronisations, 1, "step {step}");
+            assert_eq!(meter.allocations, 0, "step {step}");
+            assert!(*seconds < 5.0, "step {step} takes {seconds} s");
+        }
+    });
+}
+
+#[test]
+fn a_step_of_b0_has_fewer_than_600_launches() {
+    let b0 = "model.backbone={ kind = \"efficientnet\", variant = \"b0\" }";
+    let sets = [
+        b0,
+        "train.batch_size=2",
+        "augment.train=[{ kind = \"center_crop\", size = [32, 32] }]",
+        "amp.dtype=bf16",
+    ];
+    on_card(|device, _| {
+        let (_, steps) = losses(device, &sets, 2);
+        let (meter, seconds): &(Meter, f64) = &steps[1];
+        let (launches, bytes) = (meter.launches(), meter.bytes());
+        eprintln!("B0: {launches} launches, {bytes} bytes, {seconds:.1} s");
+        for (name, it) in &meter.kernels {
+            eprintln!("  {name}: {} launches, {} bytes", it.launches, it.bytes);
+        }
+        assert!(launches < 600, "{launches} launches");
+        assert_eq!(meter.synchronisations, 1);
+    });
+}
+
+#[test]
+fn a_run_that_does_not_fit_is_refused_with_the_batch_that_does() {
+    on_card(|device, claim| {
+        claim.set_memory(MEMORY);
+        let tried = |n: usize| {
+            let n = format!("train.batch_size={n}");
+            let sets = [
+                "run.check_memory=true",
+                "augment.train=[{ kind = \"center_crop\", size = [36, 36] }]",
+                &n,
+            ];
+            plan(&experiment(device, &sets))
+        };
+        let plan = tried(21);
+        let callback = Steps::new(None);
+        let err = check_memory(&plan, &callback).expect_err("it does not fit");
+        assert!(matches!(err, FitError::Memory { .. }) && err.is_refusal());
+        let text = err.to_string();
+        assert!(text.starts_with(&format!("memory of `{device}`: this run needs about")), "{text}");
+        let n = text.split_once("`train.batch_size = ").expect("a batch size").1;
+        let n: usize = n.split('`').next().expect("a number").parse().expect("a number");
+        assert!((2..21).contains(&n), "{text}");
+        drop(plan);
+
+        let plan = tried(n);
+        check_memory(&plan, &callback).expect("it fits");
+        let notes = callback.notes();
+        assert!(notes.contains(&format!("memory of `{device}`: needs about")), "{notes}");
+        let dir = tempfile::tempdir().expect("a folder");
+        let run = Run::create(&dir.path().join("run"), "").expect("a run");
+        fit(&plan, &run, &Steps::until(2, None)).expect("two steps");
+    });
+}
+
+/// Bytes of a card on which the tiny network fits in small batches only.
+const MEMORY: u64 = 6 << 20;
