@@ -2,21 +2,11 @@
 //!
 //! With `MASKFIT_TEST_CARD=0` in the environment the same tests run on that card, without the emulator's checks.
 
-mod bounds;
-mod concat;
-mod conv;
 mod costs;
-mod depthwise;
 mod device;
 mod driver;
-mod elementwise;
 mod harness;
-mod image;
-mod layer_norm;
-mod norm;
-mod pool;
-mod product;
-mod prologue;
+mod kernels;
 mod ptx;
-mod reference;
-mod update;
+mod refused;
+mod state;
