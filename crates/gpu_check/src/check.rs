@@ -211,9 +211,10 @@ impl Check {
         outcome.n_numbers += want.len();
         outcome.worst = outcome.worst.max(worst);
         if n_wrong > 0 {
+            let times = if worst < 1e4 { format!("{worst:.1}") } else { format!("{worst:.1e}") };
             outcome.failures.push(format!(
                 "{what}: {n_wrong} of {} numbers are out of bounds; number {worst_idx} is {:e} instead of {:e}, \
-                 {worst:.1} times the bound",
+                 {times} times the bound",
                 want.len(),
                 got[worst_idx],
                 want[worst_idx],

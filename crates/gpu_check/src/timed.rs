@@ -76,6 +76,10 @@ pub fn timed_layers(n: usize, side: usize) -> Vec<TimedLayer> {
         let name = format!("{size}x{size}, {n_in}->{n_out}");
         add("product", name, of_layer(reads(layer, x, Read::Norm)));
     }
+    // Square and large: what the product kernel reaches where operations bind.
+    let (n_rows, wide) = (32 * n, 16 * side);
+    let layer = Layer { tile: None, ..Layer::product(Storage::F32, [1, n_rows, wide, wide]) };
+    add("product", format!("{n_rows} rows, {wide}->{wide}"), of_layer(layer));
     for (n_in, n_out) in [(672, 28), (28, 672), (1280, 18)] {
         let layer = Layer::product(Storage::F32, [n, 1, n_in, n_out]);
         let layer = Layer { is_few: true, ..reads(layer, Read::Plain, Read::Plain) };
