@@ -2,6 +2,7 @@
 
 mod bench;
 mod common;
+mod device;
 mod ensemble;
 mod evaluate;
 mod explain;
@@ -21,6 +22,7 @@ use self::values::{level, metric, number, rate, score, size};
 pub(crate) use self::{
     bench::{BenchCommand, CompareArgs, MeasureArgs, NetworkArgs, OtherArgs, ScaleStep},
     common::{DeviceArgs, ExperimentArgs, JoinArgs, ModelArgs},
+    device::{CheckArgs, DeviceCommand},
     ensemble::EnsembleArgs,
     evaluate::{EvaluateArgs, Side},
     explain::{ExplainArgs, LabelledSide},
@@ -285,6 +287,11 @@ pub(crate) enum Command {
     Weights {
         #[command(subcommand)]
         command: WeightsCommand,
+    },
+    /// Check GPUs.
+    Device {
+        #[command(subcommand)]
+        command: DeviceCommand,
     },
     /// Measure training, inference and data loading speed.
     Bench {

@@ -4,6 +4,7 @@ mod bench;
 mod compare;
 mod config;
 mod data;
+mod device;
 mod dry;
 mod eda;
 mod ensemble;
@@ -102,6 +103,7 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<End> {
         }
         Command::List { registry } => list::list(registry.as_deref()),
         Command::Weights { command } => weights::weights(&command),
+        Command::Device { command } => device::device(&command),
         Command::Bench { command } => bench::bench(&command),
     }
 }

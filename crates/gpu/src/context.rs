@@ -6,7 +6,8 @@ use std::{
 };
 
 use cudarc::driver::{
-    CudaContext, CudaEvent, CudaStream, DriverError, sys::CUdevice_attribute as Attribute,
+    CudaContext, CudaEvent, CudaStream, DriverError,
+    sys::{CUdevice_attribute as Attribute, CUevent_flags},
 };
 
 use crate::error::{Error, Result};
@@ -34,6 +35,10 @@ pub struct Info {
     pub memory: usize,
     /// Streaming multiprocessors.
     pub multiprocessors: u32,
+    /// The highest clock of the multiprocessors, in kHz; 0 if the driver does not say.
+    pub clock: u32,
+    /// Bytes of the second-level cache; 0 if the driver does not say.
+    pub cache: u32,
     /// The most bytes of shared memory that a block may have.
     pub shared_per_block: u32,
     /// The CUDA version of the driver: 1000 times the major number plus 10 times the minor.
@@ -109,8 +114,11 @@ impl Context {
     }
 
     /// A point of the main stream, to wait for.
-    pub(crate) fn record(&self) -> Result<CudaEvent> {
-        self.stream.record_event(None).map_err(self.failed("recording an event"))
+    ///
+    /// - `has_time`: whether the card notes the time at which it passes the point.
+    pub(crate) fn record(&self, has_time: bool) -> Result<CudaEvent> {
+        let flags = has_time.then_some(CUevent_flags::CU_EVENT_DEFAULT);
+        self.stream.record_event(flags).map_err(self.failed("recording an event"))
     }
 
     pub(crate) fn meter(&self) -> MutexGuard<'_, Meter> {
@@ -137,6 +145,8 @@ impl Info {
             capability: context.compute_capability()?,
             memory: context.total_mem()?,
             multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+            clock: attribute(Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)?,
+            cache: attribute(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)?,
             shared_per_block: attribute(
                 Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
             )?,

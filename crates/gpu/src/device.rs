@@ -182,7 +182,21 @@ impl Device {
     /// # Errors
     /// If a call of the driver fails.
     pub fn record(&self) -> Result<CudaEvent> {
-        self.context.record()
+        self.context.record(false)
+    }
+
+    /// The seconds that the card takes for what `run` asks for, on the device's stream, by the card's own clock. Waits
+    /// for it.
+    ///
+    /// # Errors
+    /// If `run` fails, or a call of the driver.
+    pub fn time(&self, run: &mut dyn FnMut() -> Result<()>) -> Result<f64> {
+        let start = self.context.record(true)?;
+        run()?;
+        let end = self.context.record(true)?;
+        self.context.meter().synchronisations += 1;
+        let time = start.elapsed_ms(&end).map_err(self.context.failed("a kernel or a copy"))?;
+        Ok(f64::from(time) * 1e-3)
     }
 
     /// What was done since the device was opened, or since [`Device::reset_meter`].

@@ -200,16 +200,21 @@ impl Buffer {
     /// # Errors
     /// If it is longer than this buffer, or if the driver fails.
     pub fn copy_from(&mut self, from: Slice<'_>) -> Result<()> {
-        if from.bytes > self.bytes {
-            return Err(Error::OutOfBounds { at: 0, bytes: from.bytes, len: self.bytes });
-        }
+        self.copy_at(0, from)
+    }
+
+    /// Copies a part of another buffer of the same device into this one, from byte `at` on.
+    ///
+    /// # Errors
+    /// If it does not fit there, or if the driver fails.
+    pub fn copy_at(&mut self, at: usize, from: Slice<'_>) -> Result<()> {
+        let to = self.slice(at, from.bytes)?.address.0;
         let context = &self.memory.context;
         context.bind("copying on the device")?;
         let stream = context.stream.cu_stream();
         #[expect(unsafe_code, reason = "a call of the driver")]
         // SAFETY: both are alive and have that many bytes, and `&mut` says that they do not overlap.
-        let done =
-            unsafe { result::memcpy_dtod_async(self.ptr, from.address.0, from.bytes, stream) };
+        let done = unsafe { result::memcpy_dtod_async(to, from.address.0, from.bytes, stream) };
         done.map_err(context.failed("copying on the device"))?;
         context.meter().bytes_within += from.bytes as u64;
         Ok(())

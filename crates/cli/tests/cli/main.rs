@@ -6,6 +6,7 @@ mod attributes;
 mod bench;
 mod config;
 mod conventions;
+mod device;
 mod eda;
 mod ensemble;
 mod evaluate;

@@ -20,7 +20,7 @@ pub(crate) fn copy(device: &Device, to: Address, from: Address, n: usize) -> Res
 
 #[test]
 fn numbers_come_back_from_the_device() {
-    let mut test = Test::new();
+    let test = Test::new();
     let device = test.device().clone();
     for storage in Storage::ALL {
         let (buffer, numbers) = test.random(storage, 1000);
@@ -128,7 +128,7 @@ fn a_launch_that_does_not_fit_is_refused() {
 
 #[test]
 fn launches_are_metered() {
-    let mut test = Test::new();
+    let test = Test::new();
     let device = test.device().clone();
     let (x, want) = test.random(Storage::F32, 1000);
     let (y, z) = (test.alloc(Storage::F32, 1000), test.alloc(Storage::F32, 1000));
@@ -200,7 +200,7 @@ fn batches_are_uploaded_while_the_device_computes() {
 
 #[test]
 fn an_upload_waits_for_the_last_use_of_the_memory_that_it_gets() {
-    let mut test = Test::new();
+    let test = Test::new();
     let device = test.device().clone();
     device.set_caching(true).unwrap();
     let (x, want) = test.random(Storage::F32, 64);

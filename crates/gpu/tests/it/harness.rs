@@ -1,9 +1,10 @@
-//! An emulated card for a test, random numbers, and comparisons; a test fails with what the emulator found.
+//! An emulated card for a test; a test fails with what the emulator found.
 
 use std::{env, thread};
 
 use emulator::client::{Claim, Emulator};
 use gpu::{Buffer, Device, DeviceRepr, Storage};
+use gpu_check::Check;
 
 /// A test's card: no other test uses it meanwhile.
 ///
@@ -11,16 +12,8 @@ use gpu::{Buffer, Device, DeviceRepr, Storage};
 pub(crate) struct Test {
     device: Option<Device>,
     claim: Option<Claim>,
-    random: u64,
     /// Whether the test has looked for faults and leaks itself.
     is_settled: bool,
-}
-
-/// How far a number may be from the exact one: `absolute + relative * |exact|`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Bound {
-    pub(crate) relative: f64,
-    pub(crate) absolute: f64,
 }
 
 impl Test {
@@ -42,7 +35,7 @@ impl Test {
         };
         let device = Device::open(index).expect("a card");
         device.set_caching(false).expect("no cache");
-        Self { device: Some(device), claim, random: 0x5eed, is_settled: false }
+        Self { device: Some(device), claim, is_settled: false }
     }
 
     /// A card for tests of the emulator itself; none where the tests run on a real one.
@@ -54,6 +47,11 @@ impl Test {
         self.device.as_ref().expect("the device is open until the test ends")
     }
 
+    /// What the emulator found until now.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        self.claim.as_ref().map_or(Vec::new(), Claim::faults)
+    }
+
     /// The emulated card, or none on a real one.
     pub(crate) fn claim(&self) -> Option<&Claim> {
         self.claim.as_ref()
@@ -62,12 +60,17 @@ impl Test {
     /// Fails unless the emulator found one fault, with these words in its text.
     #[track_caller]
     pub(crate) fn found(&mut self, words: &[&str]) {
-        let faults = self.claim.as_ref().map_or(Vec::new(), Claim::faults);
+        let faults = self.faults();
         self.is_settled = true;
         assert_eq!(faults.len(), 1, "one fault is expected: {faults:?}");
         for word in words {
             assert!(faults[0].contains(word), "`{word}` is not in: {}", faults[0]);
         }
+    }
+
+    /// The test has looked for faults itself.
+    pub(crate) fn settle(&mut self) {
+        self.is_settled = true;
     }
 
     /// Closes the card; what was not freed. The test must have dropped everything else that keeps the card open.
@@ -77,21 +80,14 @@ impl Test {
         self.claim.as_ref().map_or(Vec::new(), Claim::leaks)
     }
 
-    /// Uniform numbers; the same in every run.
-    pub(crate) fn numbers(&mut self, n: usize, low: f32, high: f32) -> Vec<f32> {
-        (0..n).map(|_| low + (high - low) * self.next()).collect()
-    }
-
     /// A buffer of numbers between -2 and 2, and what it stores.
-    pub(crate) fn random(&mut self, storage: Storage, n: usize) -> (Buffer, Vec<f64>) {
-        let numbers = self.numbers(n, -2.0, 2.0);
-        self.put(storage, &numbers)
+    pub(crate) fn random(&self, storage: Storage, n: usize) -> (Buffer, Vec<f64>) {
+        Check::new(self.device()).random(storage, n).expect("an upload")
     }
 
     /// A buffer of these numbers, and what it stores: the numbers, rounded.
     pub(crate) fn put(&self, storage: Storage, numbers: &[f32]) -> (Buffer, Vec<f64>) {
-        let buffer = self.device().upload(&storage.encode(numbers)).expect("an upload");
-        (buffer, numbers.iter().map(|it| f64::from(storage.round(*it))).collect())
+        Check::new(self.device()).put(storage, numbers).expect("an upload")
     }
 
     /// A buffer of plain numbers, such as u8 or i32.
@@ -106,64 +102,7 @@ impl Test {
 
     /// What a buffer stores.
     pub(crate) fn get(&self, buffer: &Buffer, storage: Storage) -> Vec<f64> {
-        storage.decode(&self.bytes(buffer)).into_iter().map(f64::from).collect()
-    }
-
-    /// The bytes of a buffer, to compare two runs.
-    pub(crate) fn bytes(&self, buffer: &Buffer) -> Vec<u8> {
-        buffer.read().expect("a download")
-    }
-
-    /// Fails unless the buffer stores these numbers within the bound; says which is worst.
-    #[track_caller]
-    pub(crate) fn close(
-        &self,
-        what: &str,
-        buffer: &Buffer,
-        storage: Storage,
-        want: &[f64],
-        bound: Bound,
-    ) {
-        close(&format!("{what} ({})", storage.name()), &self.get(buffer, storage), want, bound);
-    }
-
-    /// A uniform number from 0 to 1, of splitmix64 (Steele et al. 2014).
-    fn next(&mut self) -> f32 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ z >> 31) >> 40) as f32 / (1 << 24) as f32
-    }
-}
-
-/// Fails unless all numbers are within the bound of the exact ones.
-#[track_caller]
-pub(crate) fn close(what: &str, got: &[f64], want: &[f64], Bound { relative, absolute }: Bound) {
-    assert_eq!(got.len(), want.len(), "{what}: {} numbers, {} expected", got.len(), want.len());
-    // In units of the bound; what cannot be compared is infinitely far away.
-    let far = |(got, want): (&f64, &f64)| {
-        let far = (got - want).abs() / (absolute + relative * want.abs());
-        if got == want || far.is_nan() && got.is_nan() && want.is_nan() {
-            0.0
-        } else if far.is_nan() {
-            f64::INFINITY
-        } else {
-            far
-        }
-    };
-    let all: Vec<f64> = got.iter().zip(want).map(far).collect();
-    let n_wrong = all.iter().filter(|it| **it > 1.0).count();
-    let worst = (0..all.len()).max_by(|a, b| all[*a].total_cmp(&all[*b]));
-    if let Some(idx) = worst.filter(|_| n_wrong > 0) {
-        panic!(
-            "{what}: {n_wrong} of {} numbers are out of bounds; number {idx} is {:e} instead of {:e}, {:.1} times the \
-             bound",
-            all.len(),
-            got[idx],
-            want[idx],
-            all[idx],
-        );
+        Check::new(self.device()).get(buffer, storage).expect("a download")
     }
 }
 

@@ -2,22 +2,12 @@
 //!
 //! With `MASKFIT_TEST_CARD=0` in the environment the same tests run on that card, without the emulator's checks.
 
-mod bounds;
-mod concat;
-mod conv;
 mod costs;
-mod depthwise;
 mod device;
 mod driver;
-mod elementwise;
 mod harness;
-mod image;
-mod layer_norm;
-mod norm;
-mod pool;
-mod product;
-mod prologue;
+mod kernels;
 mod ptx;
-mod reference;
+mod refused;
 mod shared;
-mod update;
+mod state;

@@ -4,15 +4,15 @@
 //! absolute sum, numbers that are read through a prologue by the fast exponential's 5e-6, and the result was rounded.
 
 use gpu::{
-    Buffer, Storage,
+    Buffer, Result, Storage,
     depthwise::{Depthwise, Gradients, backward, forward},
     parts::PartsKind,
     prologue::Activation,
 };
 
 use crate::{
-    bounds::{check_moments, within},
-    harness::Test,
+    case::List,
+    check::Check,
     prologue::{Of, PlainPrologue},
 };
 
@@ -38,7 +38,7 @@ impl Sum {
 
 /// What the convolution is of.
 #[derive(Debug, Clone, Copy)]
-struct Case {
+struct Layer {
     of: Depthwise,
     activation: Activation,
     reads_through: bool,
@@ -73,7 +73,7 @@ fn symmetric(
     Depthwise { storage, images, size, out, kernel: [k, k], stride, before, c }
 }
 
-impl Case {
+impl Layer {
     /// All products: which number of y, of x, and which tap.
     fn each(&self, mut f: impl FnMut(usize, usize, usize)) {
         let Depthwise {
@@ -106,25 +106,37 @@ impl Case {
         }
     }
 
-    #[track_caller]
-    fn check(&self, test: &mut Test) {
+    /// What distinguishes it from others.
+    fn name(&self) -> String {
+        let Depthwise { images, size: [h, w], kernel: [kh, kw], stride, c, .. } = self.of;
+        let mut name = format!("{images}x{h}x{w}x{c}, {kh}x{kw}/{stride}");
+        if self.reads_through {
+            name += &format!(", {:?}", self.activation);
+        }
+        if self.has_gate {
+            name += ", gate";
+        }
+        name
+    }
+
+    fn check(&self, check: &mut Check) -> Result<()> {
         let of = self.of;
         let Depthwise { storage, images, c, .. } = of;
         let x_of = Of { storage, images, area: of.size[0] * of.size[1], c };
         let y_of = Of { area: of.out[0] * of.out[1], ..x_of };
         let n_taps = of.kernel[0] * of.kernel[1] * c;
-        let (x, z) = test.random(storage, x_of.n());
-        let (g, stored_g) = test.random(storage, y_of.n());
-        let (weight, taps) = test.random(storage, n_taps);
-        let numbers = test.numbers(c, -1.0, 1.0);
-        let (bias, biases) = test.put(Storage::F32, &numbers);
+        let (x, z) = check.random(storage, x_of.n())?;
+        let (g, stored_g) = check.random(storage, y_of.n())?;
+        let (weight, taps) = check.random(storage, n_taps)?;
+        let (bias, biases) = check.uniform(Storage::F32, c, -1.0, 1.0)?;
         let (mut by_x, mut by_g) = (PlainPrologue::default(), PlainPrologue::default());
         if self.reads_through {
-            by_x = PlainPrologue::norm(test, x_of, self.activation);
-            by_g = PlainPrologue::of_gradient(test, y_of, self.activation).with_images(test, y_of);
+            by_x = PlainPrologue::norm(check, x_of, self.activation)?;
+            by_g = PlainPrologue::of_gradient(check, y_of, self.activation)?
+                .with_images(check, y_of)?;
         }
         if self.has_gate {
-            by_x = by_x.gated(test, x_of);
+            by_x = by_x.gated(check, x_of)?;
         }
         let (xs, gs) = (by_x.read(x_of, &z), by_g.read_gradient(y_of, &stored_g));
         let mut ys = vec![Sum::default(); y_of.n()];
@@ -139,27 +151,23 @@ impl Case {
         // Forward, twice.
         let run = |y: &mut Buffer| {
             let bias = self.reads_through.then_some(&bias);
-            forward(test.device(), &of, (&x, &by_x.prologue()), &weight, bias, y, true)
-                .expect("a forward pass")
-                .expect("moments")
+            forward(check.device(), &of, (&x, &by_x.prologue()), &weight, bias, y, true)
         };
-        let (mut y, mut again) = (test.alloc(storage, y_of.n()), test.alloc(storage, y_of.n()));
-        let (parts, second) = (run(&mut y), run(&mut again));
+        let (mut y, mut again) = (check.alloc(storage, y_of.n())?, check.alloc(storage, y_of.n())?);
+        let (parts, second) = (run(&mut y)?, run(&mut again)?);
         let bias = |idx: usize| if self.reads_through { biases[idx % c] } else { 0.0 };
         let want: Vec<f64> = ys.iter().enumerate().map(|(idx, it)| it.value + bias(idx)).collect();
         let bound = |it: &Sum, want: f64| it.bound() + unit * (want.abs() + it.bound());
         let bounds: Vec<f64> = ys.iter().zip(&want).map(|(it, want)| bound(it, *want)).collect();
-        let got = test.get(&y, storage);
-        within(&format!("y of {self:?}"), &got, &want, &bounds);
-        check_moments(
-            &format!("{self:?}"),
-            &test.get(&parts.buffer, Storage::F32),
-            &parts,
-            &got,
-            false,
-        );
-        assert!(test.bytes(&y) == test.bytes(&again), "other bits: {self:?}");
-        assert!(test.bytes(&parts.buffer) == test.bytes(&second.buffer), "other moments: {self:?}");
+        let got = check.get(&y, storage)?;
+        check.within(&format!("y of {self:?}"), &got, &want, &bounds);
+        check.same(&format!("y of {self:?}"), &y, &again)?;
+        let what = format!("moments of {self:?}");
+        check.holds(&what, parts.is_some(), || "there are none".into());
+        if let Some((parts, second)) = parts.zip(second) {
+            check.moments(&what, &parts, &got, false)?;
+            check.same(&what, &parts.buffer, &second.buffer)?;
+        }
 
         // Backward, twice, and each gradient alone.
         let needs_sums = self.reads_through && !self.has_gate;
@@ -167,21 +175,22 @@ impl Case {
             let needs_sums = needs_sums && dx.is_some();
             let into = Gradients { x: dx, weight: dw };
             let (x, g) = ((&x, &by_x.prologue()), (&g, &by_g.grad()));
-            backward(test.device(), &of, x, g, &weight, into, needs_sums).expect("a backward pass")
+            backward(check.device(), &of, x, g, &weight, into, needs_sums)
         };
-        let dx_buffer = || test.alloc(storage, x_of.n());
-        let dw_buffer = || test.alloc(Storage::F32, n_taps);
+        let dx_buffer = || check.alloc(storage, x_of.n());
+        let dw_buffer = || check.alloc(Storage::F32, n_taps);
         let (mut dx, mut dw, mut dx_alone, mut dw_alone) =
-            (dx_buffer(), dw_buffer(), dx_buffer(), dw_buffer());
-        let sums = run(Some(&mut dx), Some(&mut dw));
-        let sums_alone = run(Some(&mut dx_alone), None);
-        assert!(run(None, Some(&mut dw_alone)).is_none());
-        assert!(test.bytes(&dx) == test.bytes(&dx_alone), "other dx: {self:?}");
-        assert!(test.bytes(&dw) == test.bytes(&dw_alone), "other dw: {self:?}");
+            (dx_buffer()?, dw_buffer()?, dx_buffer()?, dw_buffer()?);
+        let sums = run(Some(&mut dx), Some(&mut dw))?;
+        let sums_alone = run(Some(&mut dx_alone), None)?;
+        let none = run(None, Some(&mut dw_alone))?;
+        check.holds("the weight's gradient alone", none.is_none(), || "it has sums".into());
+        check.same(&format!("dx alone of {self:?}"), &dx, &dx_alone)?;
+        check.same(&format!("dw alone of {self:?}"), &dw, &dw_alone)?;
 
         let want: Vec<f64> = dws.iter().map(|it| it.value).collect();
         let bounds: Vec<f64> = dws.iter().map(Sum::bound).collect();
-        within(&format!("dw of {self:?}"), &test.get(&dw, Storage::F32), &want, &bounds);
+        check.within(&format!("dw of {self:?}"), &check.list(&dw)?, &want, &bounds);
 
         let slope = |idx: usize| match self.reads_through && !self.has_gate {
             true => by_x.both(idx % c, z[idx]).1,
@@ -191,13 +200,17 @@ impl Case {
             dxs.iter().enumerate().map(|(idx, it)| it.value * slope(idx)).collect();
         let bounds: Vec<f64> =
             dxs.iter().zip(&want).map(|(it, want)| 1.2 * bound(it, *want)).collect();
-        let got = test.get(&dx, storage);
-        within(&format!("dx of {self:?}"), &got, &want, &bounds);
+        let got = check.get(&dx, storage)?;
+        check.within(&format!("dx of {self:?}"), &got, &want, &bounds);
 
-        assert_eq!(sums.is_some(), needs_sums);
-        let (Some(sums), Some(alone)) = (sums, sums_alone) else { return };
-        assert_eq!((sums.kind, sums.c), (PartsKind::Norm, c));
-        assert!(test.bytes(&sums.buffer) == test.bytes(&alone.buffer), "other sums: {self:?}");
+        let what = format!("sums of {self:?}");
+        check.holds(&what, sums.is_some() == needs_sums, || "there are none, or some".into());
+        let Some((sums, alone)) = sums.zip(sums_alone) else { return Ok(()) };
+        let is_right = (sums.kind, sums.c) == (PartsKind::Norm, c);
+        if !check.holds(&what, is_right, || format!("{:?} of {} channels", sums.kind, sums.c)) {
+            return Ok(());
+        }
+        check.same(&what, &sums.buffer, &alone.buffer)?;
         let (mut want, mut bounds, mut total) =
             (vec![0.0; 2 * c], vec![1e-6; 2 * c], vec![0.0; 2 * c]);
         for (idx, d) in got.iter().enumerate() {
@@ -206,60 +219,54 @@ impl Case {
                 bounds[kind * c + idx % c] += 1e-6 * term.abs();
             }
         }
-        let found = test.get(&sums.buffer, Storage::F32);
+        let found = check.list(&sums.buffer)?;
         found.iter().enumerate().for_each(|(idx, it)| total[idx % (2 * c)] += it);
-        within(&format!("sums of {self:?}"), &total, &want, &bounds);
+        check.within(&what, &total, &want, &bounds);
+        Ok(())
     }
 }
 
-#[test]
-fn every_tiled_kernel_is_right() {
-    let mut test = Test::new();
+/// Kernels with tiles.
+pub(crate) fn tiled(list: &mut List) {
+    let (activation, reads_through) = (Activation::Silu, true);
     for storage in Storage::ALL {
         for k in [3, 5, 7] {
             for stride in [1, 2] {
                 // 40 channels: a whole block of 32, and one of 8.
                 let of = same(storage, 2, [9, 10], k, stride, 40);
-                let case =
-                    Case { of, activation: Activation::Silu, reads_through: true, has_gate: false };
-                case.check(&mut test);
+                add(list, Layer { of, activation, reads_through, has_gate: false });
+            }
+        }
+    }
+    for (k, stride) in [(3, 1), (3, 2), (5, 1), (5, 2), (7, 2)] {
+        for size in [[1, 1], [2, 5], [7, 7], [8, 17], [19, 15]] {
+            plain(list, symmetric(Storage::Bf16, 1, size, k, stride, 8));
+            plain(list, same(Storage::F32, 3, size, k, stride, 16));
+            if list.is_whole {
+                plain(list, symmetric(Storage::F16, 2, size, k, stride, 24));
+            }
+        }
+    }
+    for stride in [1, 2] {
+        let activation = Activation::Relu;
+        let of = symmetric(Storage::F16, 1, [33, 45], 5, stride, 8);
+        add(list, Layer { of, activation, reads_through, has_gate: false });
+        // 40 groups of channels leave 25 blocks for the 27 tiles of each.
+        let of = symmetric(Storage::Bf16, 27, [2, 3], 3, stride, 1280);
+        add(list, Layer { of, activation, reads_through, has_gate: false });
+    }
+    for activation in Activation::ALL {
+        for stride in [1, 2] {
+            for has_gate in [true, false] {
+                let of = same(Storage::F16, 3, [5, 6], 3, stride, 24);
+                add(list, Layer { of, activation, reads_through, has_gate });
             }
         }
     }
 }
 
-#[test]
-fn maps_of_any_size_and_padding_are_right() {
-    let mut test = Test::new();
-    for (k, stride) in [(3, 1), (3, 2), (5, 1), (5, 2), (7, 2)] {
-        for size in [[1, 1], [2, 5], [7, 7], [8, 17], [19, 15]] {
-            let plain = |of| Case {
-                of,
-                activation: Activation::None,
-                reads_through: false,
-                has_gate: false,
-            };
-            plain(symmetric(Storage::Bf16, 1, size, k, stride, 8)).check(&mut test);
-            plain(same(Storage::F32, 3, size, k, stride, 16)).check(&mut test);
-        }
-    }
-}
-
-#[test]
-fn a_map_of_many_tiles_and_a_block_of_many_tiles_are_right() {
-    let mut test = Test::new();
-    for stride in [1, 2] {
-        let plain =
-            |of| Case { of, activation: Activation::Relu, reads_through: true, has_gate: false };
-        plain(symmetric(Storage::F16, 1, [33, 45], 5, stride, 8)).check(&mut test);
-        // 40 groups of channels leave 25 blocks for the 27 tiles of each.
-        plain(symmetric(Storage::Bf16, 27, [2, 3], 3, stride, 1280)).check(&mut test);
-    }
-}
-
-#[test]
-fn kernels_without_tiles_are_right() {
-    let mut test = Test::new();
+/// The plain kernels.
+pub(crate) fn untiled(list: &mut List) {
     for storage in Storage::ALL {
         // Three channels of the image, an even kernel, a long one, a stride of 3, no padding.
         let base = same(storage, 2, [6, 7], 3, 1, 3);
@@ -267,44 +274,19 @@ fn kernels_without_tiles_are_right() {
         let wide = Depthwise { stride: 3, out: [2, 2], before: [0, 0], c: 8, ..base };
         for of in [base, same(storage, 2, [5, 4], 2, 2, 11), long, wide] {
             for has_gate in [false, true] {
-                Case { of, activation: Activation::Gelu, reads_through: true, has_gate }
-                    .check(&mut test);
+                let activation = Activation::Gelu;
+                add(list, Layer { of, activation, reads_through: true, has_gate });
             }
-            Case { of, activation: Activation::None, reads_through: false, has_gate: false }
-                .check(&mut test);
+            plain(list, of);
         }
     }
 }
 
-#[test]
-fn a_gate_is_read_and_every_activation_too() {
-    let mut test = Test::new();
-    for activation in Activation::ALL {
-        for stride in [1, 2] {
-            let of = same(Storage::F16, 3, [5, 6], 3, stride, 24);
-            Case { of, activation, reads_through: true, has_gate: true }.check(&mut test);
-            Case { of, activation, reads_through: true, has_gate: false }.check(&mut test);
-        }
-    }
+fn plain(list: &mut List, of: Depthwise) {
+    let activation = Activation::None;
+    add(list, Layer { of, activation, reads_through: false, has_gate: false });
 }
 
-#[test]
-fn sizes_that_do_not_fit_are_errors() {
-    let test = Test::new();
-    let of = same(Storage::F32, 1, [4, 4], 3, 1, 8);
-    let (x, weight) = (test.put(Storage::F32, &[0.0; 128]).0, test.put(Storage::F32, &[0.0; 72]).0);
-    let mut y = test.alloc(Storage::F32, 127);
-    let mut run = |of: &Depthwise| {
-        forward(test.device(), of, (&x, &Default::default()), &weight, None, &mut y, false)
-            .unwrap_err()
-            .to_string()
-    };
-    assert!(run(&of).contains("`y` has 508 bytes, and needs 512"), "{}", run(&of));
-    let err = run(&Depthwise { out: [6, 4], ..of });
-    assert!(
-        err.contains("6 windows of 3 with stride 1 and padding 1 do not fit a map of 4"),
-        "{err}"
-    );
-    let err = run(&Depthwise { images: 0, ..of });
-    assert!(err.contains("there are no"), "{err}");
+fn add(list: &mut List, layer: Layer) {
+    list.add(layer.of.storage, layer.name(), move |check| layer.check(check));
 }

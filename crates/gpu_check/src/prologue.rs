@@ -1,17 +1,20 @@
 //! Prologues in f64, as the kernels should apply them: random ones on the device, and what they read.
 
 use gpu::{
-    Buffer, Storage,
+    Buffer, Result, Storage,
     prologue::{Activation, GradPrologue, Prologue},
 };
 
-use crate::harness::Test;
+use crate::check::Check;
 
 /// How x or g is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Read {
+pub enum Read {
+    /// As it is stored.
     Plain,
+    /// Through a norm and an activation.
     Norm,
+    /// Through a norm, an activation and a gate.
     Gate,
     /// Only the gate, or g·times + plus.
     GateAlone,
@@ -93,19 +96,22 @@ impl Of {
         gpu::Shape { storage, images, area, c }
     }
 
+    /// The shape in words: `2x41x264`.
+    pub(crate) fn name(&self) -> String {
+        format!("{}x{}x{}", self.images, self.area, self.c)
+    }
+
     /// The channel, and the place in a list by image, of a number.
     fn places(&self, idx: usize) -> (usize, usize) {
         (idx % self.c, idx / self.c / self.area * self.c + idx % self.c)
     }
 
-    fn by_channel(&self, test: &mut Test, low: f32, high: f32) -> Option<Both> {
-        let numbers = test.numbers(self.c, low, high);
-        Some(test.put(Storage::F32, &numbers))
+    fn by_channel(&self, check: &mut Check, low: f32, high: f32) -> Result<Option<Both>> {
+        check.uniform(Storage::F32, self.c, low, high).map(Some)
     }
 
-    fn by_image(&self, test: &mut Test) -> Option<Both> {
-        let numbers = test.numbers(self.images * self.c, 0.1, 1.0);
-        Some(test.put(self.storage, &numbers))
+    fn by_image(&self, check: &mut Check) -> Result<Option<Both>> {
+        check.uniform(self.storage, self.images * self.c, 0.1, 1.0).map(Some)
     }
 }
 
@@ -116,60 +122,60 @@ fn at(list: Option<&Both>, idx: usize, otherwise: f64) -> f64 {
 impl PlainPrologue {
     /// Of x, or of a gradient.
     pub(crate) fn of(
-        test: &mut Test,
+        check: &mut Check,
         of: Of,
         read: Read,
         activation: Activation,
         is_gradient: bool,
-    ) -> Self {
+    ) -> Result<Self> {
         let mut it = match read {
-            Read::Norm | Read::Gate => Self::norm(test, of, activation),
+            Read::Norm | Read::Gate => Self::norm(check, of, activation)?,
             Read::Plain | Read::GateAlone => Self::default(),
         };
         if is_gradient && matches!(read, Read::Norm | Read::Gate) {
-            it = it.before_norm(test, of);
+            it = it.before_norm(check, of)?;
         }
         match read {
-            Read::Plain | Read::Norm => it,
-            Read::Gate | Read::GateAlone if is_gradient => it.with_images(test, of),
-            Read::Gate | Read::GateAlone => it.gated(test, of),
+            Read::Plain | Read::Norm => Ok(it),
+            Read::Gate | Read::GateAlone if is_gradient => it.with_images(check, of),
+            Read::Gate | Read::GateAlone => it.gated(check, of),
         }
     }
 
     /// A norm and an activation.
-    pub(crate) fn norm(test: &mut Test, of: Of, activation: Activation) -> Self {
-        Self {
-            scale: of.by_channel(test, 0.5, 1.5),
-            shift: of.by_channel(test, -0.5, 0.5),
-            center: of.by_channel(test, -0.5, 0.5),
+    pub(crate) fn norm(check: &mut Check, of: Of, activation: Activation) -> Result<Self> {
+        Ok(Self {
+            scale: of.by_channel(check, 0.5, 1.5)?,
+            shift: of.by_channel(check, -0.5, 0.5)?,
+            center: of.by_channel(check, -0.5, 0.5)?,
             activation,
             ..Self::default()
-        }
+        })
     }
 
     /// Also a gate.
-    pub(crate) fn gated(self, test: &mut Test, of: Of) -> Self {
-        Self { gate: of.by_image(test), ..self }
+    pub(crate) fn gated(self, check: &mut Check, of: Of) -> Result<Self> {
+        Ok(Self { gate: of.by_image(check)?, ..self })
     }
 
     /// The backward pass of a norm.
-    pub(crate) fn of_gradient(test: &mut Test, of: Of, activation: Activation) -> Self {
-        Self::norm(test, of, activation).before_norm(test, of)
+    pub(crate) fn of_gradient(check: &mut Check, of: Of, activation: Activation) -> Result<Self> {
+        Self::norm(check, of, activation)?.before_norm(check, of)
     }
 
     /// Also what the backward pass of a norm adds.
-    fn before_norm(self, test: &mut Test, of: Of) -> Self {
-        Self {
-            slope: of.by_channel(test, -0.2, 0.2),
-            at_mean: of.by_channel(test, -0.2, 0.2),
-            z: Some(test.random(of.storage, of.n())),
+    fn before_norm(self, check: &mut Check, of: Of) -> Result<Self> {
+        Ok(Self {
+            slope: of.by_channel(check, -0.2, 0.2)?,
+            at_mean: of.by_channel(check, -0.2, 0.2)?,
+            z: Some(check.random(of.storage, of.n())?),
             ..self
-        }
+        })
     }
 
     /// Also what the backward pass of a gate and of a pooling leave.
-    pub(crate) fn with_images(self, test: &mut Test, of: Of) -> Self {
-        Self { gate: of.by_image(test), plus: of.by_image(test), ..self }
+    pub(crate) fn with_images(self, check: &mut Check, of: Of) -> Result<Self> {
+        Ok(Self { gate: of.by_image(check)?, plus: of.by_image(check)?, ..self })
     }
 
     pub(crate) fn prologue(&self) -> Prologue<'_> {

@@ -1,0 +1,96 @@
+//! `device check`, on the emulated driver and without one.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+};
+
+use emulator::client::Emulator;
+use serde_json::Value;
+
+use crate::{
+    bench::{Bench, text},
+    runs::signal,
+};
+
+/// The command with the emulated driver; the emulator leaves what it found in the file `emulator`.
+fn emulated(bench: &Bench, args: &[&str]) -> Command {
+    let mut command = bench.command(&[&["device", "check"], args].concat());
+    command.env("LD_PRELOAD", Emulator::load().path());
+    command.env("EMULATOR_REPORT", bench.path("emulator"));
+    command
+}
+
+#[test]
+fn a_card_that_is_not_there_is_an_error() {
+    let bench = Bench::empty();
+    let refused = |command: &mut Command| {
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(!bench.path("out").exists());
+        text(&output.stderr)
+    };
+    let args = ["--device", "cuda:99", "-o", "out"];
+    let err = refused(&mut bench.command(&[&["device", "check"], &args[..]].concat()));
+    // Where a driver is installed, it has fewer cards.
+    let no_driver = "error: the NVIDIA driver is not installed: the library `libcuda.so.1` is not found; install the \
+                     driver, add its folder to `LD_LIBRARY_PATH`, or choose the CPU\n";
+    assert!(err == no_driver || err.contains("there is no `cuda:99`"), "{err}");
+    let err = refused(&mut emulated(&bench, &args));
+    assert_eq!(err, "error: there is no `cuda:99`: the driver lists 8 cards, numbered from 0\n");
+    let err = refused(&mut bench.command(&["device", "check", "--device", "cpu"]));
+    assert!(err.contains("must be a card such as `cuda:0`"), "{err}");
+}
+
+#[test]
+fn kernels_are_compared_with_f64() {
+    let bench = Bench::empty();
+    let output = emulated(&bench, &["--only", "cast,concat", "-o", "out"]).output().unwrap();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    let faults = fs::read_to_string(bench.path("emulator")).unwrap();
+    let is_fault = |it: &str| it.starts_with("fault:") || it.starts_with("leak:");
+    assert!(!faults.lines().any(is_fault) && faults.contains("kernel: concat"), "{faults}");
+
+    let written = fs::read_to_string(bench.path("out/check.txt")).unwrap();
+    assert!(out.starts_with(&written) && out.contains("out/check.json"), "{out}");
+    assert!(out.lines().all(|it| it.chars().count() <= 80), "{out}");
+    let lines: Vec<&str> = written.lines().collect();
+    assert_eq!(
+        lines[..2],
+        ["cuda:0: Emulated H200", "compute capability 9.0, 132 multiprocessors, up to 1.98 GHz"]
+    );
+    let json = fs::read_to_string(bench.path("out/check.json")).unwrap();
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["card"]["compute_capability"], "9.0");
+    for (family, idx, n) in [("cast", 0, 36), ("concat", 1, 12)] {
+        let row = lines.iter().find(|it| it.starts_with(family)).unwrap();
+        let cells: Vec<&str> = row.split_whitespace().collect();
+        assert_eq!(cells[..3], [family, &n.to_string(), "0"], "{row}");
+        let found = &json["kernels"]["families"][idx];
+        assert_eq!((found["cases"].as_u64(), found["failed"].as_u64()), (Some(n), Some(0)));
+        let worst = found["worst"]["bf16"].as_f64().unwrap();
+        assert!(worst <= 1.0 && (worst > 0.0) == (family == "concat"), "{worst}");
+    }
+    assert_eq!(json["kernels"]["cases"].as_array().map(Vec::len), Some(48));
+    assert_eq!(json["kernels"]["failures"].as_array().map(Vec::len), Some(0));
+
+    // A folder with files is never written to.
+    let again = emulated(&bench, &["--only", "cast", "-o", "out"]).output().unwrap();
+    assert!(text(&again.stderr).contains("already exists"), "{}", text(&again.stderr));
+}
+
+#[test]
+fn ctrl_c_stops_it() {
+    let bench = Bench::empty();
+    let mut command = emulated(&bench, &["-o", "out"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().starts_with("product: "));
+    signal("-INT", child.id());
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
+    assert_eq!(rest.last().unwrap(), "stopped: no file was written");
+    assert!(!bench.path("out").exists());
+}
