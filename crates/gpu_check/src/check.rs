@@ -213,7 +213,7 @@ impl Check {
         if n_wrong > 0 {
             let times = if worst < 1e4 { format!("{worst:.1}") } else { format!("{worst:.1e}") };
             outcome.failures.push(format!(
-                "{what}: {n_wrong} of {} numbers are out of bounds; number {worst_idx} is {:e} instead of {:e}, \
+                "{what}: {n_wrong} of {} numbers are out of bounds; number {worst_idx} is {:.7e} instead of {:.7e}, \
                  {times} times the bound",
                 want.len(),
                 got[worst_idx],

@@ -172,6 +172,7 @@ impl Layer {
         each("forward", &mut || {
             self.forward_pass(check, x, &w, none, !self.is_few, &mut y).map(drop)
         })?;
+        // The images have no gradient.
         if self.n_in > 3 {
             each("input gradient", &mut || {
                 self.input_pass(check, grad, &w, read, before, &mut dx).map(drop)

@@ -139,7 +139,7 @@ fn explained(device: &Device, limits: &Limits) -> String {
     let mut text = format!(
         "floor: the time over the least that the card could take, by bytes (b) at {} TB/s, as it copies its own \
          memory",
-        tera(limits.bandwidth).as_str(),
+        tera(limits.bandwidth),
     );
     text += &match (limits.f32, limits.tensor) {
         (Some(f32), Some(tensor)) => format!(
