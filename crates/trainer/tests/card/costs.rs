@@ -15,7 +15,6 @@ fn a_step_waits_once_and_allocates_nothing() {
             eprintln!("step {step}: {seconds:.2} s, {} launches", meter.launches());
             assert_eq!(meter.synchronisations, 1, "step {step}");
             assert_eq!(meter.allocations, 0, "step {step}");
-            assert!(*seconds < 5.0, "step {step} takes {seconds} s");
         }
     });
 }

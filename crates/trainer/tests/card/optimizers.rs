@@ -22,7 +22,7 @@ fn every_optimizer_agrees_with_the_cpu() {
     assert_eq!(kinds.len(), 7);
     for kind in kinds {
         let lr = match kind {
-            "sgd" => 0.1,
+            "sgd" => 0.02,
             "lion" => 3e-4,
             _ => 3e-3,
         };
