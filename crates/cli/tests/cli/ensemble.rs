@@ -165,7 +165,7 @@ fn a_test_set_is_fitted_on_as_the_bundle_predicts_it() {
         "\nsoft vote nested ",
         "\ntemperature nested ",
         "positive is better",
-        "\nfitted: scored on the test set that it was fitted on: optimistic, and no test score\n",
+        "\nfitted: scored on the test set it was fitted on: optimistic, and no test score\n",
     ] {
         assert!(out.contains(want), "{want}: {out}");
     }

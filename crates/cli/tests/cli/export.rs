@@ -63,15 +63,16 @@ fn an_onnx_file_is_described_and_never_replaced() {
 
 #[test]
 fn what_cannot_be_exported_is_named() {
-    let lanczos = "augment.eval=[{ kind = \"resize\", size = [32, 24], filter = \"lanczos\" }]";
-    let bench = trained(&["--set", lanczos, "--set", "tta.kind=scales"]);
+    let padded =
+        "augment.eval=[{ kind = \"resize\", size = [30, 22] }, { kind = \"pad\", by = [1, 1] }]";
+    let bench = trained(&["--set", padded, "--set", "tta.kind=scales"]);
     let export = |args: &[&str], want| {
         bench.fails(&[&["export", "runs/a"][..], args].concat(), want);
     };
     export(
         &["--preprocessing", "--no-tta"],
         expect![
-            "error: `resize` with the filter `lanczos`: ONNX has `bilinear` and `bicubic`: export without the preprocessing, and pass normalised images"
+            "error: `pad` cannot be in the graph, which has `resize`, `resize_shorter`, `center_crop` and `crop`: export without the preprocessing, and pass normalised images"
         ],
     );
     export(

@@ -132,8 +132,8 @@ impl Summary {
                 FitOn::HeldOut => ("images", ""),
                 FitOn::Test => ("test set", ", and no test score"),
             };
-            say!("fitted: scored on the {what} that it was fitted on: optimistic{and}");
-            say!("nested: scored on {} that it was not fitted on", self.unit.many());
+            say!("fitted: scored on the {what} it was fitted on: optimistic{and}");
+            say!("nested: scored on {} it was not fitted on", self.unit.many());
         }
         self.harms().iter().for_each(|it| status!("note: {it}"));
         let calibrated = self.steps.windows(2).find(|it| it[1].is_calibration);
