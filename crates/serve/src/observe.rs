@@ -90,7 +90,8 @@ impl Pending {
         let Pending { shared, begun, id, peer, method, path, route, .. } = self;
         let (status, took) = (status.as_u16(), begun.elapsed());
         shared.metrics.responded(route.as_deref().unwrap_or("none"), status, took);
-        let (ms, id, path) = (took.as_micros() as f64 / 1e3, id.to_str().unwrap_or_default(), &**path);
+        let (ms, id, path) =
+            (took.as_micros() as f64 / 1e3, id.to_str().unwrap_or_default(), &**path);
         let peer = &**peer;
         // Probes and scrapes would hide the rest.
         let is_probe = |it: &String| it.starts_with("/v2/health/") || it == "/metrics";

@@ -110,7 +110,9 @@ fn evaluations_are_compared_like_runs() {
     );
     bench.fails(
         &["evaluate", "runs/a", "--config", "small.toml", "-o", "new"],
-        expect!["error: the data has no test set: name another `--side`, or other data with `--config`"],
+        expect![
+            "error: the data has no test set: name another `--side`, or other data with `--config`"
+        ],
     );
     bench.fails(
         &["compare", "runs/a/best", "runs/b"],
