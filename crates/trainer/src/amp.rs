@@ -78,7 +78,7 @@ impl AmpSection {
 
     /// Returns the loss scale, if there is one.
     pub(crate) fn scaling(&self) -> Option<Scaling> {
-        (self.dtype == AmpDtype::F16).then(|| Scaling {
+        (self.dtype == AmpDtype::F16).then_some(Scaling {
             initial: self.init_scale as f32,
             growth: self.growth_factor as f32,
             backoff: self.backoff_factor as f32,

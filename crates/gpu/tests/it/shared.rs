@@ -9,9 +9,9 @@ use crate::{device::copy, harness::Test};
 
 /// cudarc's context of a test's card, a stream of it, and a device on that stream.
 fn shared(test: &Test) -> (Arc<CudaContext>, Arc<CudaStream>, Device) {
-    let context = CudaContext::new(test.device().info().index).unwrap();
-    let stream = context.new_stream().unwrap();
-    let device = Device::on_stream(&stream).unwrap();
+    let context = CudaContext::new(test.device().info().index).expect("the card of the test");
+    let stream = context.new_stream().expect("a stream");
+    let device = Device::on_stream(&stream).expect("a device");
     (context, stream, device)
 }
 
@@ -19,7 +19,7 @@ fn shared(test: &Test) -> (Arc<CudaContext>, Arc<CudaStream>, Device) {
 fn lend(device: &Device, stream: &CudaStream, slice: &Arc<CudaSlice<f32>>) -> Buffer {
     let (at, bytes) = (slice.device_ptr(stream).0, slice.num_bytes());
     // SAFETY: the slice is as long, and the buffer keeps it.
-    unsafe { device.lend(at, bytes, Box::new(Arc::clone(slice))) }.unwrap()
+    unsafe { device.lend(at, bytes, Box::new(Arc::clone(slice))) }.expect("an aligned address")
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn memory_is_handed_over_and_back_without_a_copy() {
     let (from, to) = (lend(&device, &stream, &Arc::new(given)), device.alloc(4000).unwrap());
     copy(&device, to.address(), from.address(), 1000).unwrap();
     let second = to.into_slice::<f32>(1000).unwrap();
-    let other = context.new_stream().unwrap();
+    let other = context.new_stream().expect("a stream");
     assert_eq!(other.clone_dtoh(&second).unwrap(), numbers);
 }
 

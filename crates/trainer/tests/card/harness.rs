@@ -139,7 +139,6 @@ pub(crate) fn losses(device: &str, sets: &[&str], n: usize) -> (Vec<f64>, Vec<(M
 /// Checks that losses differ by no more than a share of the CPU's.
 #[track_caller]
 pub(crate) fn check_losses(what: &str, got: &[f64], want: &[f64], share: f64) {
-    eprintln!("{what}: {got:?}\n  CPU: {want:?}");
     assert_eq!(got.len(), want.len(), "{what}: another number of steps");
     for (step, (got, want)) in got.iter().zip(want).enumerate() {
         let apart = (got - want).abs() / want;

@@ -62,7 +62,6 @@ fn probabilities(run: &Run, plan: &Plan) -> Vec<f64> {
 fn check_near(what: &str, got: &[f64], want: &[f64], most: f64) {
     assert_eq!(got.len(), want.len(), "{what}");
     let apart = got.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-    eprintln!("{what}: {apart:.1e} apart");
     assert!(apart <= most, "{what}: {apart:.1e} apart, at most {most:.1e}");
 }
 
