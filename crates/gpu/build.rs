@@ -1,5 +1,8 @@
 //! Packs the kernels' PTX, which is text: ten times smaller in the program. `src/ptx.rs` says how, and unpacks it.
 
+#[path = "src/ptx/class.rs"]
+mod class;
+
 use std::{
     collections::HashMap,
     env,
@@ -13,6 +16,7 @@ use flate2::{Compression, write::DeflateEncoder};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=src/ptx/class.rs");
     println!("cargo:rerun-if-changed=kernels");
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets `OUT_DIR`")?);
     for entry in fs::read_dir(Path::new("kernels"))? {
@@ -40,7 +44,7 @@ fn pack(text: &str) -> Result<String, Box<dyn Error>> {
         }
         let mut rest = line;
         while let Some(at) = rest.find(['%', '$']) {
-            let bytes = class_bytes(&rest[at..]);
+            let bytes = class::class_bytes(&rest[at..]);
             let (before, after) = rest.split_at(at + bytes);
             packed += before;
             let n = after.bytes().take_while(u8::is_ascii_digit).count();
@@ -65,16 +69,4 @@ fn pack(text: &str) -> Result<String, Box<dyn Error>> {
         packed += rest;
     }
     Ok(packed)
-}
-
-/// As in `src/ptx.rs`.
-fn class_bytes(text: &str) -> usize {
-    let name = &text.as_bytes()[1..];
-    match text.as_bytes()[0] {
-        b'%' => 1 + name.iter().take_while(|it| it.is_ascii_lowercase()).count(),
-        _ => {
-            let n = name.iter().take_while(|it| it.is_ascii_alphanumeric() || **it == b'_').count();
-            1 + name[..n].iter().rposition(|it| *it == b'_').map_or(0, |it| it + 1)
-        }
-    }
 }

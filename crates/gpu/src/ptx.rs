@@ -9,10 +9,13 @@
 //! to the front; or, for a new number, by `#` and its distance from the last new one of the class, unless that is 1.
 //! (Bentley et al., "A Locally Adaptive Data Compression Scheme", 1986, for the list.)
 
+mod class;
+
 use std::{collections::HashMap, io::Read as _};
 
 use flate2::read::DeflateDecoder;
 
+use self::class::class_bytes;
 use crate::error::{Error, Result};
 
 /// The PTX of a family of kernels.
@@ -113,18 +116,6 @@ fn unpack(packed: &str) -> Option<String> {
         text += rest;
     }
     Some(text)
-}
-
-/// The bytes of the class that a text begins with: `%` and small letters, or `$` and all up to the last `_`.
-fn class_bytes(text: &str) -> usize {
-    let name = &text.as_bytes()[1..];
-    match text.as_bytes()[0] {
-        b'%' => 1 + name.iter().take_while(|it| it.is_ascii_lowercase()).count(),
-        _ => {
-            let n = name.iter().take_while(|it| it.is_ascii_alphanumeric() || **it == b'_').count();
-            1 + name[..n].iter().rposition(|it| *it == b'_').map_or(0, |it| it + 1)
-        }
-    }
 }
 
 #[cfg(test)]

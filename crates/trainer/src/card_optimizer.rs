@@ -133,6 +133,11 @@ impl Optimizer for CardOptimizer {
         if counts.len() != n {
             bail!("the optimizer's state has {} parameters, not {n}", counts.len());
         }
+        let count = |it: i64| {
+            let wrong = |_| Error::Msg(format!("the optimizer's state has a count of {it} steps"));
+            u32::try_from(it).map_err(wrong)
+        };
+        let counts: Vec<u32> = counts.into_iter().map(count).collect::<Result<_>>()?;
         let mut loaded = Vec::new();
         for (idx, slot) in self.slots.iter().enumerate() {
             for (nth, what) in self.names().iter().enumerate() {
@@ -147,8 +152,6 @@ impl Optimizer for CardOptimizer {
         for (idx, nth, numbers) in loaded {
             self.updates.set_state(idx, nth, &numbers).map_err(Error::wrap)?;
         }
-        let counts: Vec<u32> =
-            counts.into_iter().map(|it| u32::try_from(it).unwrap_or(0)).collect();
         self.updates.set_counts(&counts).map_err(Error::wrap)
     }
 

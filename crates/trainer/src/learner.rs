@@ -196,7 +196,9 @@ impl Learner {
     /// - `step`: steps done before.
     ///
     /// # Errors
-    /// The loss or a gradient is not finite (NaN or infinite); then only batch-norm statistics have changed.
+    /// The loss or a gradient is not finite (NaN or infinite); then only batch-norm statistics have changed. On a card
+    /// gradients are not looked at, which would wait for it: in f16 the step is skipped there, and in f32 and bf16 it is
+    /// taken, so that the next loss is not finite.
     pub(crate) fn step(
         &mut self,
         plan: &Plan,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Subcommand, builder::PossibleValuesParser};
+use trainer::DeviceSetting;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeviceCommand {
@@ -33,6 +34,8 @@ pub(crate) struct CheckArgs {
 
 /// Parses a card: its number, from 0.
 fn card(text: &str) -> Result<usize, String> {
-    let number = text.strip_prefix("cuda:").and_then(|it| it.parse().ok());
-    number.ok_or_else(|| "must be a card such as `cuda:0`".to_owned())
+    match text.parse() {
+        Ok(DeviceSetting::Cuda(it)) => Ok(it),
+        _ => Err("must be a card such as `cuda:0`".to_owned()),
+    }
 }
