@@ -145,6 +145,10 @@ fn a_test_set_is_fitted_on_as_the_bundle_predicts_it() {
     let out = bench.ok(&[&on_test[..], &["plain"]].concat());
     assert!(out.starts_with("21 images of 3 people of the test set\n"), "{out}");
     assert_eq!(rows(&bench.path("plain/test.csv")), rows(&bench.path("runs/k0/test.csv")));
+    bench.fails(
+        &["compare", "runs/k0", "plain"],
+        expect!["error: plain: there is no valid.csv: it has those of a test set: add --test"],
+    );
 
     // With other views they are predicted as the bundle predicts them. Its test set is none any more.
     bench.ok(&[&on_test[..], &["flipped", "--views", "flip"]].concat());

@@ -463,4 +463,17 @@ fn resuming_from_another_folder_names_the_original_folder() {
         error(&["train", "--resume"]),
         format!("{begin}`cd` to where this run was started, or put the data back there{set}")
     );
+    // Commands that only read it take another place for themselves.
+    let root = format!("data.source.root={}", bench.path("moved/train").display());
+    for command in [
+        &["labels", "-o", "issues"][..],
+        &["explain", "--side", "valid", "--n", "2", "-o", "maps"],
+        &["evaluate", "--side", "valid", "-o", "scores"],
+    ] {
+        let err = error(command);
+        assert!(err.ends_with("; or `--set data.source.root=DIR` if it has moved"), "{err}");
+        let args = [command, &["--set", &root]].concat();
+        let output = bench.command(&args).arg(&run).current_dir(elsewhere.path()).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
 }
