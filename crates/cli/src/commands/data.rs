@@ -48,7 +48,7 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
             say!("{people} people to train and validate on: {}", dir.join("train").display());
             say!("{test} people of the test set: {}", dir.join("eval").display());
         }
-        DataCommand::Check { experiment } => return check::check(&experiment, &terminal),
+        DataCommand::Check { experiment, .. } => return check::check(&experiment, &terminal),
         DataCommand::Stats { experiment: args } => {
             let mut experiment = settled(&args, &terminal)?;
             use_threads(experiment.threads)?;

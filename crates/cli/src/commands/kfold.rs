@@ -11,6 +11,7 @@ use anyhow::{anyhow, bail};
 use base::task::Scope;
 use candle::Device;
 use data::{Manifest, SplitConfig};
+use serde_json::json;
 use trainer::{
     Experiment, Run, RunError,
     kfold::{Kfold, KfoldOutcome, check, is_kfold, with_folds},
@@ -19,11 +20,12 @@ use trainer::{
 use self::places::{Settings, keep_weights, located, portable};
 use super::{
     report::at_end,
-    train::{announce, conclude, with_resume_hint},
+    train::{announce, conclude, finished, with_resume_hint},
 };
 use crate::{
     End,
     args::{ExperimentArgs, KfoldArgs, KfoldCommand},
+    json::emit,
     phrases::argument,
     preparation::{check_settings, manifest, use_threads},
     pretrained, runs,
@@ -59,14 +61,14 @@ pub(crate) fn kfold(args: &KfoldArgs) -> anyhow::Result<End> {
             }
             opened.join(&kfold, begun, &terminal)?;
         }
-        Some(KfoldCommand::Plan { experiment, folds }) => {
+        Some(KfoldCommand::Plan { experiment, folds, .. }) => {
             let opened = Opened::new(experiment, *folds, "kfold run", &terminal)?;
             let kfold = opened.kfold()?;
             show(&kfold, &opened, &terminal);
             say!("cross-validation: {}", opened.run.dir().display());
             status!("next: maskfit kfold run {}", argument(opened.run.dir()));
         }
-        Some(KfoldCommand::Run { run, folds, set, claim }) => {
+        Some(KfoldCommand::Run { run, folds, set, claim, .. }) => {
             let opened = Opened::of(run, set, &terminal)?;
             let kfold = opened.kfold()?;
             let n = kfold.n_folds();
@@ -82,12 +84,14 @@ pub(crate) fn kfold(args: &KfoldArgs) -> anyhow::Result<End> {
                 return Ok(End::Stopped);
             }
             let done = trainer::kfold::finished_folds(opened.run.dir()).len();
-            say!("{done} of {n} folds are finished: {}", opened.run.dir().display());
+            let dir = opened.run.dir().display().to_string();
+            say!("{done} of {n} folds are finished: {dir}");
+            emit("trained", json!({ "run": dir, "finished": done, "folds": n }));
             if done == n {
                 status!("next: maskfit kfold join {}", argument(opened.run.dir()));
             }
         }
-        Some(KfoldCommand::Join { run, set }) => {
+        Some(KfoldCommand::Join { run, set, .. }) => {
             let opened = Opened::of(run, set, &terminal)?;
             opened.join(&opened.kfold()?, begun, &terminal)?;
         }
@@ -175,6 +179,7 @@ impl Opened {
                 1 => String::new(),
                 _ => format!(", repeat {}", fold / (n_folds / n_repeats)),
             };
+            emit("fold", json!({ "fold": fold, "folds": n_folds }));
             let title = format!("fold {fold} ({} of {n_folds}){repeat}", fold + 1);
             terminal.status(&format!("\n{}", paint(HEADING, title)));
             // The folder that a fold is trained in is gone at its end.
@@ -186,6 +191,7 @@ impl Opened {
         match ended.map_err(|err| with_resume_hint(err, true, again))? {
             None => Ok(End::Done),
             Some(fold) => {
+                emit("stopped", json!({ "fold": fold, "resume": again }));
                 complain!("stopped in fold {fold}; resume with `{again}`");
                 Ok(End::Stopped)
             }
@@ -218,6 +224,7 @@ impl Opened {
         }
         at_end(dir, &self.settings.own, &self.manifest, terminal);
         say!("out-of-fold probabilities: {}", dir.join("oof.csv").display());
+        finished(dir, None, begun)?;
         conclude(dir, begun);
         Ok(())
     }
@@ -251,6 +258,21 @@ fn show(kfold: &Kfold<'_>, opened: &Opened, terminal: &Terminal) {
     let balance = kfold.balance();
     let task = &opened.manifest.task;
     let names = task.class_names(Scope::Joint);
+    for (fold, it) in balance.folds.iter().enumerate() {
+        emit(
+            "partition",
+            json!({
+                "fold": fold,
+                "groups": it.n_groups,
+                "images": it.n_images,
+                "largest_deviation": it.deviation,
+                "of_class": names[it.class],
+            }),
+        );
+    }
+    let dir = opened.run.dir().display().to_string();
+    let n_folds = balance.folds.len();
+    emit("planned", json!({ "run": dir, "folds": n_folds, "data_sha256": kfold.fingerprint() }));
     let header = ["fold", task.unit.many(), "images", "largest deviation", "of class"];
     let mut rows = vec![header.map(str::to_owned)];
     for (fold, it) in balance.folds.iter().enumerate().take(SHOWN) {
