@@ -11,6 +11,7 @@ use crate::small;
 fn configs() -> Vec<(String, String)> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
     let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|it| it.unwrap().path()).collect();
+    files.retain(|it| it.extension().is_some_and(|it| it == "toml"));
     files.sort();
     let text = |path: &std::path::PathBuf| fs::read_to_string(path).unwrap();
     files

@@ -2,6 +2,7 @@
 
 mod bench;
 mod common;
+mod data;
 mod device;
 mod ensemble;
 mod evaluate;
@@ -16,12 +17,14 @@ mod values;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 use metrics::{LabelScore, MetricConfig};
 
-use self::values::{level, metric, number, rate, score, size};
+use self::values::{level, metric, number, rate, score};
 pub(crate) use self::{
     bench::{BenchCommand, CompareArgs, MeasureArgs, NetworkArgs, OtherArgs, ScaleStep},
-    common::{DeviceArgs, ExperimentArgs, JoinArgs, ModelArgs},
+    common::{DeviceArgs, ExperimentArgs, JoinArgs, JsonArgs, ModelArgs},
+    data::{DataCommand, ShowArgs},
     device::{CheckArgs, DeviceCommand},
     ensemble::EnsembleArgs,
     evaluate::{EvaluateArgs, Side},
@@ -32,14 +35,23 @@ pub(crate) use self::{
     serve::ServeArgs,
     soup::SoupArgs,
 };
-use crate::style::Colour;
+use crate::{exit, style::Colour};
+
+/// The name of the program.
+pub(crate) const NAME: &str = "maskfit";
 
 /// Train, cross-validate and submit image classifiers.
 ///
 /// Settings are merged from three layers, later ones override earlier ones: configs/default.toml (built in,
 /// documents every setting), one experiment file or recipe, and any number of `--set path.to.key=value`.
 #[derive(Debug, Parser)]
-#[command(name = "maskfit", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    name = NAME,
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_long_help = exit::help()
+)]
 pub(crate) struct Args {
     /// When to print colours: auto (on a terminal), always or never. `NO_COLOR=1` and `TERM=dumb` turn them off as well.
     #[arg(
@@ -95,6 +107,8 @@ pub(crate) enum Command {
         /// Print a time profile at the end of the run.
         #[arg(long)]
         profile: bool,
+        #[command(flatten)]
+        json: JsonArgs,
     },
     /// Cross-validate: train a model per fold, and score the out-of-fold predictions.
     ///
@@ -140,9 +154,12 @@ pub(crate) enum Command {
         /// of `ensemble --sets`.
         #[arg(long, value_name = "LEVEL", value_parser = level)]
         sets: Option<f64>,
-        /// CSV file to write; `-` for stdout. A table of this command is replaced, any other file is not.
-        #[arg(short, long, value_name = "FILE", default_value = "probabilities.csv")]
-        output: PathBuf,
+        /// CSV file to write; `-` for stdout. A table of this command is replaced, any other file is not
+        /// [default: probabilities.csv; none with `--json`].
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        #[command(flatten)]
+        json: JsonArgs,
     },
     /// Serve bundles over HTTP: predictions, metrics, and a page to try them.
     ///
@@ -262,7 +279,7 @@ pub(crate) enum Command {
         #[arg(short, long, value_name = "FOLDER", default_value = "eda")]
         output: PathBuf,
     },
-    /// Show the resolved settings of a config or a run, or what differs between two.
+    /// Show the resolved settings of a config or a run, what differs between two, or the schema of configs.
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
@@ -273,6 +290,8 @@ pub(crate) enum Command {
         /// Folder of runs [default: `run.dir` of the default settings].
         #[arg(long, value_name = "FOLDER")]
         dir: Option<PathBuf>,
+        #[command(flatten)]
+        json: JsonArgs,
         #[command(subcommand)]
         command: Option<RunsCommand>,
     },
@@ -282,6 +301,8 @@ pub(crate) enum Command {
         /// class-weights, optimizers, stage-rates, schedules, averages, clips, metrics, submissions or
         /// trackers [default: all]; or recipes, the experiments that are built in.
         registry: Option<String>,
+        #[command(flatten)]
+        json: JsonArgs,
     },
     /// Inspect files of pretrained weights.
     Weights {
@@ -298,6 +319,37 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: BenchCommand,
     },
+    /// Print a script that completes commands and arguments in a shell.
+    Completions {
+        /// The shell, such as bash, zsh or fish.
+        #[arg(value_enum, value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Write the man pages of all commands to a folder, or print one page.
+    Man {
+        /// Command whose page is printed, such as `kfold plan` [default: the page of maskfit itself].
+        #[arg(value_name = "COMMAND", conflicts_with = "output")]
+        command: Vec<String>,
+        /// Folder to write a page for each command to. Pages of maskfit are replaced, other files are not.
+        #[arg(short, long, value_name = "FOLDER")]
+        output: Option<PathBuf>,
+    },
+}
+
+impl Command {
+    /// Returns how the result is printed.
+    pub(crate) fn json(&self) -> JsonArgs {
+        match self {
+            Command::Train { json, .. }
+            | Command::Predict { json, .. }
+            | Command::Data { command: DataCommand::Check { json, .. } }
+            | Command::Runs { json, .. }
+            | Command::List { json, .. } => *json,
+            Command::Kfold(args) => args.json(),
+            Command::Compare(args) => args.json,
+            _ => JsonArgs::default(),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -317,6 +369,8 @@ pub(crate) enum ConfigCommand {
         /// Run or experiment file.
         b: PathBuf,
     },
+    /// Print the JSON Schema of a config, by which editors complete and check settings.
+    Schema,
 }
 
 #[derive(Debug, Subcommand)]
@@ -363,93 +417,8 @@ pub(crate) struct RunsArgs {
     /// Metric to compare by: a name of `list metrics`, or a table with settings.
     #[arg(long, value_name = "METRIC", default_value = "macro_f1", value_parser = metric)]
     pub(crate) by: MetricConfig,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DataCommand {
-    /// Generate synthetic people in the competition's layout: `train/`, and `eval/` with its true labels.
-    SyntheticPeople {
-        /// Folder to write.
-        dir: PathBuf,
-        /// Number of people in `train/`.
-        #[arg(long, default_value_t = 1000, value_parser = number)]
-        people: usize,
-        /// Number of further people in `eval/`, with correct labels.
-        #[arg(long, default_value_t = 300)]
-        test: usize,
-        /// Height and width of the images.
-        #[arg(long, value_name = "HxW", default_value = "128x96", value_parser = size)]
-        size: [usize; 2],
-        /// Share of the people in `train/` with a wrong label.
-        #[arg(long, default_value_t = 0.03)]
-        wrong_labels: f64,
-        /// Random seed.
-        #[arg(long, default_value_t = 0)]
-        seed: u64,
-        /// Also write the area of the mask in each image, to `train/areas` and `eval/areas`: for `explain --areas`.
-        #[arg(long)]
-        areas: bool,
-    },
-    /// Check an experiment's data: report everything that is wrong, and count the classes.
-    Check {
-        #[command(flatten)]
-        experiment: ExperimentArgs,
-    },
-    /// Compute the mean and standard deviation of each colour channel over the training images.
-    Stats {
-        #[command(flatten)]
-        experiment: ExperimentArgs,
-    },
-    /// Detect the faces and people that the configured transforms need, so that the first epoch is as fast
-    /// as the others, and report in how many images they were found.
-    Prepare {
-        #[command(flatten)]
-        experiment: ExperimentArgs,
-    },
-    /// Decode the images once, apply the leading deterministic transforms, and cache the pixels in one
-    /// file, which training uses automatically.
-    Pack {
-        #[command(flatten)]
-        experiment: ExperimentArgs,
-    },
-    /// Draw images as the network receives them, several random augmentations of each; or the effect of
-    /// one transform.
-    Show(ShowArgs),
-    /// Draw a training batch as the network receives it, and print the labels of each row.
-    Mixed {
-        #[command(flatten)]
-        experiment: ExperimentArgs,
-        /// PNG to write; `-` for stdout. One that maskfit has drawn is replaced, any other file is not.
-        #[arg(short, long, value_name = "FILE", default_value = "mixed.png")]
-        output: PathBuf,
-        /// Training step of the batch, from 0.
-        #[arg(long, value_name = "N", default_value_t = 0)]
-        step: usize,
-    },
-}
-
-/// The images and augmentations to draw.
-#[derive(Debug, clap::Args)]
-pub(crate) struct ShowArgs {
     #[command(flatten)]
-    pub(crate) experiment: ExperimentArgs,
-    /// PNG to write; `-` for stdout. One that maskfit has drawn is replaced, any other file is not.
-    #[arg(short, long, value_name = "FILE", default_value = "show.png")]
-    pub(crate) output: PathBuf,
-    /// Number of images, spread over the training set [default: 6, or 1 with `--op`].
-    #[arg(long, value_name = "N", value_parser = number)]
-    pub(crate) images: Option<usize>,
-    /// Number of random augmentations of each image.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = number)]
-    pub(crate) samples: usize,
-    /// One transform instead of the configured ones, such as `rotate` or
-    /// `{ kind = "rotate", degrees = 30 }`, applied to the original images.
-    #[arg(long, value_name = "OP")]
-    pub(crate) op: Option<String>,
-    /// Values of one of its settings, a row each, such as `degrees=5,15,45` [default: its first number
-    /// halved, unchanged, and doubled].
-    #[arg(long, value_name = "SETTING=V,V", requires = "op")]
-    pub(crate) values: Option<String>,
+    pub(crate) json: JsonArgs,
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,6 +2,7 @@
 
 mod bench;
 mod compare;
+mod completions;
 mod config;
 mod data;
 mod device;
@@ -16,6 +17,7 @@ mod kfold;
 mod labels;
 pub(crate) mod list;
 mod lr_find;
+mod man;
 mod predict;
 mod pseudo;
 mod report;
@@ -35,6 +37,7 @@ use crate::{
 };
 
 pub(crate) fn run(mut args: Args) -> anyhow::Result<End> {
+    args.command.json().apply();
     if let Command::Train { experiment, device, .. }
     | Command::Kfold(KfoldArgs { experiment, device, .. }) = &mut args.command
     {
@@ -56,8 +59,12 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<End> {
             let sample = sample.as_deref();
             submit::submit(&models, join.join_factors, &images, sample, &set, &output)
         }
-        Command::Predict { models, join, sets, images, output } => {
-            predict::predict(&models, join.join_factors, sets, &images, &output)
+        Command::Predict { models, join, sets, images, output, json } => {
+            let output = match (output, json.is_on()) {
+                (None, true) => None,
+                (output, _) => Some(output.unwrap_or("probabilities.csv".into())),
+            };
+            predict::predict(&models, join.join_factors, sets, &images, output.as_deref())
         }
         Command::Serve(args) => serve::serve(&args),
         Command::Ensemble(mut args) => {
@@ -97,13 +104,16 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<End> {
             config::show(config, set)
         }
         Command::Config { command: ConfigCommand::Diff { a, b } } => config::diff(a, b),
-        Command::Runs { command: None, dir } => runs_table::runs(dir.as_deref()),
+        Command::Config { command: ConfigCommand::Schema } => config::schema(),
+        Command::Runs { command: None, dir, .. } => runs_table::runs(dir.as_deref()),
         Command::Runs { command: Some(RunsCommand::Rm { runs, yes }), .. } => {
             runs_rm::remove(&runs, yes)
         }
-        Command::List { registry } => list::list(registry.as_deref()),
+        Command::List { registry, .. } => list::list(registry.as_deref()),
         Command::Weights { command } => weights::weights(&command),
         Command::Device { command } => device::device(&command),
         Command::Bench { command } => bench::bench(&command),
+        Command::Completions { shell } => completions::completions(shell),
+        Command::Man { command, output } => man::man(&command, output.as_deref()),
     }
 }

@@ -32,8 +32,10 @@ mod args;
 mod commands;
 mod drawing;
 mod epoch_table;
+mod exit;
 mod folds;
 mod held_out;
+mod json;
 mod layout;
 mod new_folder;
 mod output;
@@ -55,18 +57,12 @@ mod wrap;
 use std::{
     panic::{self, AssertUnwindSafe},
     process::ExitCode,
+    thread,
 };
 
 use clap::Parser as _;
 use ops::Isa;
 use output::Verbosity;
-
-/// Exit code of a user or system error.
-const FAILED: u8 = 1;
-/// Exit code of a bug in this program.
-const BUG: u8 = 2;
-/// Exit code after Ctrl-C, by shell convention.
-const INTERRUPTED: u8 = 130;
 
 /// How a command ends without an error.
 enum End {
@@ -81,7 +77,7 @@ fn main() -> ExitCode {
     ops::keep_freed_memory();
     if let Err(err) = choose_isa().and_then(|()| drawing::choose_font()) {
         complain!("error: {err}");
-        return ExitCode::from(FAILED);
+        return ExitCode::from(exit::FAILED);
     }
     let args = match args::Args::try_parse() {
         Ok(it) => it,
@@ -89,11 +85,11 @@ fn main() -> ExitCode {
             // Help goes to stdout and is not an error; everything else is a user error.
             style::Colour::among(std::env::args_os()).apply();
             match (err.use_stderr(), err.print()) {
-                (true, _) => return ExitCode::from(FAILED),
+                (true, _) => return ExitCode::from(exit::FAILED),
                 (false, Err(err)) => output::failed(err),
                 (false, Ok(())) => {}
             }
-            return printed(ExitCode::SUCCESS);
+            return ExitCode::from(printed());
         }
     };
     args.color.apply();
@@ -108,29 +104,36 @@ fn main() -> ExitCode {
     if let Some(note) = drawing::missing_letters() {
         status!("{note}");
     }
+    ExitCode::from(code(ended))
+}
+
+/// Returns the exit code of a command by how it has ended, and prints its error.
+fn code(ended: thread::Result<anyhow::Result<End>>) -> u8 {
     match ended {
-        Ok(Ok(End::Done)) => printed(ExitCode::SUCCESS),
-        Ok(Ok(End::Stopped)) => ExitCode::from(INTERRUPTED),
+        Ok(Ok(End::Done)) => printed(),
+        Ok(Ok(End::Stopped)) => exit::INTERRUPTED,
         // As if it had been asked for no more than was read.
-        Ok(Err(err)) if output::is_reader_gone(&err) => ExitCode::SUCCESS,
+        Ok(Err(err)) if output::is_reader_gone(&err) => exit::DONE,
         Ok(Err(err)) => {
-            complain!("error: {}", full_text(&err));
-            ExitCode::from(FAILED)
+            let message = full_text(&err);
+            json::emit("error", serde_json::json!({ "message": message }));
+            complain!("error: {message}");
+            exit::FAILED
         }
         Err(_) => {
             complain!("error: this is a bug in maskfit, please report it with the lines above");
-            ExitCode::from(BUG)
+            exit::BUG
         }
     }
 }
 
 /// Returns the exit code of a command that has ended well, unless its result could not be printed.
-fn printed(code: ExitCode) -> ExitCode {
+fn printed() -> u8 {
     match output::problem() {
-        None => code,
+        None => exit::DONE,
         Some(problem) => {
             complain!("error: {problem}");
-            ExitCode::from(FAILED)
+            exit::FAILED
         }
     }
 }
@@ -158,9 +161,11 @@ fn full_text(err: &anyhow::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use anyhow::Context as _;
+    use std::panic;
 
-    use super::full_text;
+    use anyhow::{Context as _, anyhow};
+
+    use super::{End, code, full_text};
 
     #[test]
     fn causes_are_not_repeated() {
@@ -169,5 +174,15 @@ mod tests {
         assert_eq!(full_text(&named), "a.txt: no space");
         let unnamed = Err::<(), _>(io()).context("a.txt").unwrap_err();
         assert_eq!(full_text(&unnamed), "a.txt: no space");
+    }
+
+    #[test]
+    fn a_bug_has_an_exit_code_of_its_own() {
+        let bug =
+            panic::catch_unwind(|| -> anyhow::Result<End> { panic!("on purpose, in a test") });
+        assert_eq!(code(bug), 2);
+        assert_eq!(code(Ok(Err(anyhow!("on purpose, in a test")))), 1);
+        assert_eq!(code(Ok(Ok(End::Stopped))), 130);
+        assert_eq!(code(Ok(Ok(End::Done))), 0);
     }
 }

@@ -4,6 +4,8 @@
 //!   for. A result that is a file is written to its path, whole or not at all, or to stdout: `-`, or
 //!   `/dev/stdout`; then everything else goes to stderr. It replaces only a file of its kind ([`Own`]), and a file
 //!   of any other kind is an error before any work.
+//! - With `--json` stdout has the events of the command for other programs (`json.rs`), and results for people go to
+//!   stderr, except with `--quiet`.
 //! - A result that cannot be written is an error: a full disk, a device. A pipe whose reader ends early, such as
 //!   `head`, is none: it stops a result that is a file, and no other command.
 //! - Progress, notes and status go to stderr, wrapped, and `--quiet` leaves them out.
@@ -28,6 +30,9 @@ use crate::{style::labelled, wrap::wrapped_message};
 
 /// Whether the result goes to stdout.
 static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Whether events go to stdout.
+static HAS_EVENTS: AtomicBool = AtomicBool::new(false);
 
 /// Why a line of a result could not be printed to stdout: the first error.
 static FAILED: OnceLock<io::Error> = OnceLock::new();
@@ -59,9 +64,29 @@ impl Verbosity {
 
 /// Prints a line of a result; the macro `say!` calls this.
 pub(crate) fn say(line: fmt::Arguments<'_>) {
-    if IS_TAKEN.load(Ordering::Relaxed) {
+    if has_events() && !Verbosity::Normal.is_on() {
+        return;
+    }
+    if IS_TAKEN.load(Ordering::Relaxed) || has_events() {
         drop(writeln!(anstream::stderr(), "{line}"));
     } else if let Err(err) = writeln!(anstream::stdout(), "{line}") {
+        failed(err);
+    }
+}
+
+/// Sends events to stdout from now on, and lines of results to stderr.
+pub(crate) fn begin_events() {
+    HAS_EVENTS.store(true, Ordering::Relaxed);
+}
+
+/// Returns whether events go to stdout.
+pub(crate) fn has_events() -> bool {
+    HAS_EVENTS.load(Ordering::Relaxed)
+}
+
+/// Prints the line of an event.
+pub(crate) fn event(line: &str) {
+    if let Err(err) = writeln!(io::stdout(), "{line}") {
         failed(err);
     }
 }
@@ -135,6 +160,9 @@ impl Output {
     /// Parses `--output`. Fails early if the path cannot be written to.
     pub(crate) fn at(path: &Path) -> anyhow::Result<Output> {
         if path == Path::new("-") || descriptor(path) == Some(1) {
+            if has_events() {
+                bail!("--output -: with `--json` stdout has the events: give a file");
+            }
             IS_TAKEN.store(true, Ordering::Relaxed);
             return Ok(Output::Stdout);
         }

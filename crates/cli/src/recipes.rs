@@ -10,9 +10,9 @@ pub(crate) struct Recipe {
 }
 
 impl Recipe {
-    /// Returns what it is: the file's first line.
+    /// Returns what it is: the file's first sentence, below the line that names the schema.
     pub(crate) fn summary(&self) -> &'static str {
-        self.text.lines().next().unwrap_or_default().trim_start_matches("# ")
+        self.text.lines().nth(1).unwrap_or_default().trim_start_matches("# ")
     }
 }
 
@@ -64,9 +64,9 @@ mod tests {
     #[test]
     fn every_experiment_of_the_folder_is_built_in() {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
-        let files = fs::read_dir(dir).unwrap().map(|it| it.unwrap().path());
+        let files = fs::read_dir(dir).unwrap().map(|it| it.unwrap().file_name());
         let mut names: Vec<String> =
-            files.map(|it| it.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+            files.filter_map(|it| Some(it.to_str()?.strip_suffix(".toml")?.to_owned())).collect();
         // Not experiments: the default settings, and lists of label fixes.
         names.retain(|it| it != "default" && !it.starts_with("label_fixes"));
         names.sort();
@@ -77,7 +77,8 @@ mod tests {
     fn a_recipe_begins_with_a_sentence_on_what_it_is_and_says_how_to_run_it() {
         for it in RECIPES {
             let summary = it.summary();
-            assert!(it.text.starts_with("# ") && summary.ends_with('.'), "{}: {summary}", it.name);
+            let is_below_schema = it.text.starts_with("#:schema ./schema.json\n# ");
+            assert!(is_below_schema && summary.ends_with('.'), "{}: {summary}", it.name);
             let heads: &[&str] = match it.name.starts_with("write_up_") {
                 true => &["\n# Reported: ", "\n# Differs:  ", "\n# Run:      ", "`# ours` marks"],
                 false => &["\n# Run:     "],

@@ -1,7 +1,7 @@
-//! The reference of `docs/`, generated from the code, and the checks of all pages.
+//! The reference of `docs/` and the schema of configs, generated from the code, and the checks of all pages.
 //!
-//! Each page is what a test expects, so that `cargo xtask docs` updates the pages as other expected texts are
-//! updated, the tests fail where they are out of date, and the program contains nothing of it. It is in this
+//! Each file is what a test expects, so that `cargo xtask docs` updates the files as other expected texts are
+//! updated, the tests fail where they are out of date, and the program contains nothing of it but the schema. It is in this
 //! crate because the commands and all registries meet here.
 
 mod commands;
@@ -10,26 +10,30 @@ mod limits;
 mod markdown;
 mod pages;
 mod registries;
+mod schema;
 mod settings;
 mod sources;
 
 use std::{env, fs};
 
-use self::{markdown::root, sources::Sources};
-use crate::commands::list::registries;
+use clap::CommandFactory as _;
+use serde_json::{Value, json};
 
-/// Compares a page with its file; with `UPDATE_EXPECT=1`, as for other expected texts, writes the file.
+use self::{markdown::root, sources::Sources};
+use crate::{args::Args, commands::list::registries};
+
+/// Compares a text with its file; with `UPDATE_EXPECT=1`, as for other expected texts, writes the file.
 #[track_caller]
-fn check(name: &str, page: &str) {
-    let path = root().join("docs/src/reference").join(name).with_extension("md");
+fn check(file: &str, text: &str) {
+    let path = root().join(file);
     if env::var_os("UPDATE_EXPECT").is_some() {
-        fs::write(&path, page).unwrap();
+        fs::write(&path, text).unwrap();
     }
     let written = fs::read_to_string(&path).unwrap_or_default();
-    let (mut old, mut new) = (written.lines(), page.lines());
+    let (mut old, mut new) = (written.lines(), text.lines());
     for line in 1.. {
         let (old, new) = (old.next(), new.next());
-        assert_eq!(old, new, "line {line} of docs/src/reference/{name}.md: run `cargo xtask docs`");
+        assert_eq!(old, new, "line {line} of {file}: run `cargo xtask docs`");
         if old.is_none() {
             break;
         }
@@ -39,23 +43,78 @@ fn check(name: &str, page: &str) {
 #[test]
 fn the_page_of_the_registries_is_up_to_date() {
     let page = registries::page(&Sources::read(root()));
-    check("registries", &page);
+    check("docs/src/reference/registries.md", &page);
 }
 
 #[test]
 fn the_page_of_the_settings_is_up_to_date() {
     let page = settings::page(&Sources::read(root()));
-    check("settings", &page);
+    check("docs/src/reference/settings.md", &page);
 }
 
 #[test]
 fn the_page_of_the_commands_is_up_to_date() {
-    check("commands", &commands::page());
+    check("docs/src/reference/commands.md", &commands::page());
 }
 
 #[test]
 fn the_page_of_the_files_is_up_to_date() {
-    check("files", &files::page());
+    check("docs/src/reference/files.md", &files::page());
+}
+
+#[test]
+fn the_schema_is_up_to_date() {
+    check("configs/schema.json", &schema::text(&Sources::read(root())));
+}
+
+#[test]
+fn the_schema_fits_every_member_of_every_registry() {
+    let text = schema::text(&Sources::read(root()));
+    let schema: Value = serde_json::from_str(&text).unwrap();
+    let mut n_members = 0;
+    for registry in registries().iter().filter(|it| !it.place.starts_with("ensemble ")) {
+        let of = json!({
+            "$ref": format!("#/definitions/{}", registry.name),
+            "definitions": schema["definitions"],
+        });
+        let of = jsonschema::draft7::new(&of).unwrap();
+        for member in &registry.members {
+            let name = format!("{} {}", registry.name, member.kind);
+            let settings = serde_json::to_value(&member.settings).unwrap();
+            assert!(of.is_valid(&settings), "{name}: {settings}");
+            let with = |key: &str, value: Value| {
+                let mut settings = settings.clone();
+                settings[key] = value;
+                of.is_valid(&settings)
+            };
+            assert!(!with("cheese", json!(1)), "{name} accepts any setting");
+            for key in member.settings.keys() {
+                assert!(!with(key, json!([[true]])), "{name}: `{key}` has no type");
+            }
+            n_members += 1;
+        }
+    }
+    assert!(n_members > 100, "{n_members}");
+}
+
+#[test]
+fn json_is_documented_for_every_command_that_prints_it() {
+    let page = fs::read_to_string(root().join("docs/src/reference/json.md")).unwrap();
+    let sections: Vec<&str> = page.lines().filter_map(|it| it.strip_prefix("## ")).collect();
+    let mut program = Args::command();
+    program.build();
+    let (mut todo, mut n_commands) = (vec![&program], 0);
+    while let Some(command) = todo.pop() {
+        todo.extend(command.get_subcommands());
+        if command.get_arguments().any(|it| it.get_id() == "json") {
+            let path = command.get_bin_name().unwrap().replacen("maskfit ", "", 1);
+            let is_there = |it: &str| path == it || path.starts_with(&format!("{it} "));
+            assert!(sections.iter().any(|it| is_there(it)), "{path}");
+            n_commands += 1;
+        }
+    }
+    // `kfold` and its three steps, and six others.
+    assert_eq!(n_commands, 10);
 }
 
 #[test]

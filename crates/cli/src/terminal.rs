@@ -1,4 +1,4 @@
-//! The progress of a run: progress bars on a terminal, plain lines elsewhere.
+//! The progress of a run: progress bars on a terminal, plain lines elsewhere; and its events, with `--json`.
 
 use std::{
     fmt,
@@ -12,11 +12,13 @@ use std::{
 
 use augment::Image;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use trainer::{Activity, Callback, EpochReport, Profile, SampleImage, StepReport};
+use serde_json::json;
+use trainer::{Activity, Callback, EpochReport, MainScores, Profile, SampleImage, StepReport};
 
 use crate::{
     drawing::{CORRECT, Cell, INCORRECT, INK, Sheet, thumbnail},
     epoch_table,
+    json::emit,
     output::Verbosity,
     phrases::seconds,
     style::headed,
@@ -87,7 +89,7 @@ impl Terminal {
         let count = Arc::clone(&self.interrupts);
         let handler = move || {
             if count.fetch_add(1, Ordering::Relaxed) > 0 {
-                std::process::exit(i32::from(crate::INTERRUPTED));
+                std::process::exit(i32::from(crate::exit::INTERRUPTED));
             }
             complain!("\nstopping after this step; press Ctrl-C again to stop now");
         };
@@ -199,13 +201,25 @@ impl Callback for Terminal {
     }
 
     fn step(&self, report: &StepReport) {
+        let StepReport { step, total, epoch, loss, lr, n_images, data_wait } = *report;
+        emit(
+            "step",
+            json!({
+                "step": step,
+                "total": total,
+                "epoch": epoch,
+                "loss": loss,
+                "lr": lr,
+                "images": n_images,
+            }),
+        );
         let mut state = self.lock();
         let rate = &mut state.rate;
         let Some(since) = rate.since else {
             (rate.since, rate.n_images) = (Some(Instant::now()), 0);
             return;
         };
-        rate.n_images += report.n_images;
+        rate.n_images += n_images;
         if since.elapsed() > Duration::from_secs(2) {
             rate.per_second = rate.n_images as f64 / since.elapsed().as_secs_f64();
             (rate.since, rate.n_images) = (Some(Instant::now()), 0);
@@ -214,7 +228,6 @@ impl Callback for Terminal {
             0.0 => String::new(),
             it => format!(", {it:.0} img/s"),
         };
-        let StepReport { step, total, epoch, loss, lr, data_wait, .. } = *report;
         let message = format!("loss {loss:.4}{images}, data wait {:.0} %", 100.0 * data_wait);
         if self.is_terminal {
             let template = "{prefix} {wide_bar} {pos}/{len}{eta}, {msg}";
@@ -230,6 +243,29 @@ impl Callback for Terminal {
     }
 
     fn epoch(&self, report: &EpochReport) {
+        let scopes = report.scores.iter().map(|(name, it)| {
+            let MainScores { macro_f1, accuracy, log_loss } = it;
+            let scores =
+                json!({ "macro_f1": macro_f1, "accuracy": accuracy, "log_loss": log_loss });
+            (name.clone(), scores)
+        });
+        emit(
+            "evaluation",
+            json!({
+                "step": report.step,
+                "epoch": report.epoch,
+                "train_loss": report.train_loss,
+                "metric": report.metric,
+                "score": report.score,
+                "best": report.is_best,
+                "trained_on_valid": report.trained_on_valid,
+                "scopes": scopes.collect::<serde_json::Map<_, _>>(),
+                "images_per_second": report.images_per_second,
+                "data_wait_share": report.data_wait,
+                "train_seconds": report.train_seconds,
+                "eval_seconds": report.eval_seconds,
+            }),
+        );
         // The evaluation does not count as training time: the throughput is measured anew.
         self.lock().rate.since = None;
         let row = epoch_table::row(report);

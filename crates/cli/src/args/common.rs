@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use trainer::DeviceSetting;
 
 use super::values::number;
+use crate::output::begin_events;
 
 /// The experiment.
 #[derive(Clone, Debug, clap::Args)]
@@ -56,4 +57,26 @@ pub(crate) struct JoinArgs {
     /// and one for the age. Not needed where one of the models predicts all factors.
     #[arg(long)]
     pub(crate) join_factors: bool,
+}
+
+/// How the result is printed.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub(crate) struct JsonArgs {
+    /// Print the result as JSON for other programs, an object a line; what people read goes to stderr.
+    #[arg(long)]
+    json: bool,
+}
+
+impl JsonArgs {
+    /// Applies it to everything that is printed from now on.
+    pub(crate) fn apply(self) {
+        if self.json {
+            begin_events();
+        }
+    }
+
+    /// Returns whether events are printed.
+    pub(crate) fn is_on(self) -> bool {
+        self.json
+    }
 }

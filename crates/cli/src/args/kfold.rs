@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::{DeviceArgs, ExperimentArgs, values::seconds};
+use super::{DeviceArgs, ExperimentArgs, JsonArgs, values::seconds};
 
 /// A cross-validation in one command, or one of its steps.
 #[derive(Debug, clap::Args)]
@@ -21,8 +21,21 @@ pub(crate) struct KfoldArgs {
     pub(crate) device: DeviceArgs,
     #[command(flatten)]
     pub(crate) claim: ClaimArgs,
+    #[command(flatten)]
+    json: JsonArgs,
     #[command(subcommand)]
     pub(crate) command: Option<KfoldCommand>,
+}
+
+impl KfoldArgs {
+    /// Returns how the result of the cross-validation, or of its step, is printed.
+    pub(crate) fn json(&self) -> JsonArgs {
+        use KfoldCommand::{Join, Plan, Run};
+        match &self.command {
+            None => self.json,
+            Some(Plan { json, .. } | Run { json, .. } | Join { json, .. }) => *json,
+        }
+    }
 }
 
 /// When to take a fold over.
@@ -44,6 +57,8 @@ pub(crate) enum KfoldCommand {
         /// Number of stratified folds [default: the split of the config, else 5].
         #[arg(long, value_name = "N")]
         folds: Option<usize>,
+        #[command(flatten)]
+        json: JsonArgs,
     },
     /// Train folds. Several processes, on this machine or on others, may work on one folder: each trains a fold that
     /// nobody else does, and takes over those whose process has died.
@@ -61,6 +76,8 @@ pub(crate) enum KfoldCommand {
         device: DeviceArgs,
         #[command(flatten)]
         claim: ClaimArgs,
+        #[command(flatten)]
+        json: JsonArgs,
     },
     /// Join the finished folds: write `oof.csv` and `report.toml`, and print the scores.
     Join {
@@ -69,5 +86,7 @@ pub(crate) enum KfoldCommand {
         /// Override where the data is for this process, as `data.source.root=DIR`. May be repeated.
         #[arg(long, value_name = "PATH=VALUE")]
         set: Vec<String>,
+        #[command(flatten)]
+        json: JsonArgs,
     },
 }

@@ -12,10 +12,13 @@ use metrics::{
     Accuracy, Bootstrapped, Comparison, Confusion, Evaluation, GroupSums, Interval, LogLoss,
     Metric, MetricConfig, N_RESAMPLES, Projection, Resamples, compare as compare_sides,
 };
+use serde::Serialize;
+use serde_json::json;
 
 use crate::{
     End,
     args::RunsArgs,
+    json::emit,
     runs,
     style::headed,
     tables::MANY,
@@ -30,6 +33,8 @@ const ENDS: usize = 10;
 /// The runs of one side.
 struct Side {
     name: String,
+    /// The runs, as they were named.
+    runs: Vec<String>,
     /// One per scope of the task.
     scopes: Vec<Scored>,
 }
@@ -41,6 +46,31 @@ struct Scored {
     scores: Vec<Bootstrapped>,
     /// F1 of each class.
     f1: Vec<f64>,
+}
+
+/// A score of both sides, for `--json`.
+#[derive(Serialize)]
+struct ScoreEvent<'a> {
+    a: &'a [String],
+    b: &'a [String],
+    scope: &'a str,
+    metric: &'a str,
+    a_score: Interval,
+    b_score: Interval,
+    difference: Interval,
+    b_is_better: f64,
+}
+
+impl<'a> ScoreEvent<'a> {
+    fn of(
+        [a, b]: &[&'a [String]; 2],
+        scope: &'a str,
+        metric: &'a str,
+        it: &Comparison,
+    ) -> ScoreEvent<'a> {
+        let Comparison { a: a_score, b: b_score, difference, b_is_better } = *it;
+        ScoreEvent { a, b, scope, metric, a_score, b_score, difference, b_is_better }
+    }
 }
 
 /// The reference for all runs: images, groups and labels of the first run, and the bootstrap resamples.
@@ -75,10 +105,12 @@ pub(crate) fn compare(args: &RunsArgs) -> anyhow::Result<End> {
     for (named, tables) in named.iter().zip(&tables) {
         let scored = tables.iter().map(|it| reference.score(it)).collect::<Result<Vec<_>, _>>()?;
         let names: Vec<String> = named.iter().map(|it| it.display().to_string()).collect();
-        sides.push(Side { name: names.join(", "), scopes: mean(&scored) });
+        sides.push(Side { name: names.join(", "), runs: names, scopes: mean(&scored) });
     }
     let Reference { task, index, .. } = &reference;
-    say!("{}", task.unit.images_of(index.images.len(), index.groups.len()));
+    let (images, groups) = (index.images.len(), index.groups.len());
+    say!("{}", task.unit.images_of(images, groups));
+    emit("data", json!({ "images": images, "groups": groups, "resamples": N_RESAMPLES }));
     reference.notes.iter().for_each(|it| status!("note: {it}"));
     for other in &sides[1..] {
         say!("\nA: {}\nB: {}", sides[0].name, other.name);
@@ -257,6 +289,7 @@ impl<'a> Reference<'a> {
     }
 
     fn print(&self, a: &Side, b: &Side) {
+        let sides = [a.runs.as_slice(), b.runs.as_slice()];
         // An interval is below its value: side by side, a row is wider than a terminal.
         let interval = |it: Interval| format!("{:.4}\n[{:.4}, {:.4}]", it.value, it.low, it.high);
         let gain = |it: Interval| format!("{:+.4}\n[{:+.4}, {:+.4}]", it.value, it.low, it.high);
@@ -276,6 +309,7 @@ impl<'a> Reference<'a> {
                     continue;
                 }
                 let it: Comparison = compare_sides(*metric, a, b);
+                emit("score", ScoreEvent::of(&sides, name, metric_name, &it));
                 let row = if self.metrics.len() == 1 { name } else { metric_name };
                 scores.push([
                     row.to_owned(),
@@ -286,6 +320,22 @@ impl<'a> Reference<'a> {
                 ]);
             }
             let gain = |class: usize| b.f1[class] - a.f1[class];
+            for (class, support) in support.iter().enumerate() {
+                let [a_f1, b_f1] = [a, b].map(|it| it.f1[class]);
+                emit(
+                    "class",
+                    json!({
+                        "a": sides[0],
+                        "b": sides[1],
+                        "scope": name,
+                        "class": class,
+                        "name": self.task.class_name(class, scope),
+                        "support": support,
+                        "a_f1": a_f1,
+                        "b_f1": b_f1,
+                    }),
+                );
+            }
             let mut shown: Vec<usize> = (0..support.len()).collect();
             if shown.len() > MANY {
                 let by_gain = |a: &usize, b: &usize| gain(*b).total_cmp(&gain(*a));
@@ -326,6 +376,7 @@ mod tests {
     };
 
     use super::{RunsArgs, metrics, scope_of_number};
+    use crate::args::JsonArgs;
 
     fn names(task: &Task, by: &str) -> Vec<String> {
         #[derive(serde::Deserialize)]
@@ -333,7 +384,9 @@ mod tests {
             by: metrics::MetricConfig,
         }
         let Settings { by } = toml::from_str(&format!("by = {by}")).unwrap();
-        let args = RunsArgs { runs: Vec::new(), a: Vec::new(), b: Vec::new(), test: false, by };
+        let json = JsonArgs::default();
+        let args =
+            RunsArgs { runs: Vec::new(), a: Vec::new(), b: Vec::new(), test: false, by, json };
         metrics(&args, task).into_iter().map(|it| it.0).collect()
     }
 

@@ -1,4 +1,4 @@
-//! `maskfit config show` and `config diff`
+//! `maskfit config show`, `config diff` and `config schema`
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +13,7 @@ use trainer::{DEFAULT, Experiment};
 use crate::{
     End,
     args::ExperimentArgs,
+    output::Output,
     pretrained, runs,
     settings::{elements, settings, table},
     style::{ASIDE, HEADING, headed, paint},
@@ -22,6 +23,9 @@ use crate::{
 
 /// Comments are aligned within a section, up to this column.
 const ALIGNED: usize = 48;
+
+/// The JSON Schema of a config; `cli/src/reference/schema.rs` makes it.
+const SCHEMA: &str = include_str!("../../../../configs/schema.json");
 
 /// Prints the resolved settings, each with the layer that it comes from.
 pub(crate) fn show(config: Option<PathBuf>, set: Vec<String>) -> anyhow::Result<End> {
@@ -80,6 +84,12 @@ pub(crate) fn diff(a: PathBuf, b: PathBuf) -> anyhow::Result<End> {
     let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
     // Values are to be pasted, so that nothing is wrapped.
     say!("{}", headed(&in_columns(usize::MAX, &rows, &[false; 3]).join("\n")));
+    Ok(End::Done)
+}
+
+/// Prints the JSON Schema of a config.
+pub(crate) fn schema() -> anyhow::Result<End> {
+    Output::at(Path::new("-"))?.write_new(SCHEMA.as_bytes())?;
     Ok(End::Done)
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn data(command: DataCommand) -> anyhow::Result<End> {
             say!("{people} to train and validate on: {}", dir.join("train").display());
             say!("{test} of the test set: {}", dir.join("eval").display());
         }
-        DataCommand::Check { experiment } => return check::check(&experiment, &terminal),
+        DataCommand::Check { experiment, .. } => return check::check(&experiment, &terminal),
         DataCommand::Stats { experiment: args } => {
             let mut experiment = settled(&args, &terminal)?;
             use_threads(experiment.threads)?;

@@ -11,6 +11,7 @@ use anyhow::{anyhow, bail};
 use base::task::Scope;
 use candle::Device;
 use data::{Manifest, SplitConfig};
+use serde_json::json;
 use trainer::{
     Experiment, Run, RunError,
     kfold::{Kfold, KfoldOutcome, check, is_kfold, with_folds},
@@ -19,11 +20,12 @@ use trainer::{
 use self::places::{Settings, keep_weights, located, portable};
 use super::{
     report::at_end,
-    train::{announce, conclude, with_resume_hint},
+    train::{announce, conclude, finished, with_resume_hint},
 };
 use crate::{
     End,
     args::{ExperimentArgs, KfoldArgs, KfoldCommand},
+    json::emit,
     phrases::argument,
     preparation::{check_settings, manifest, use_threads},
     pretrained, runs,
@@ -59,14 +61,14 @@ pub(crate) fn kfold(args: &KfoldArgs) -> anyhow::Result<End> {
             }
             opened.join(&kfold, begun, &terminal)?;
         }
-        Some(KfoldCommand::Plan { experiment, folds }) => {
+        Some(KfoldCommand::Plan { experiment, folds, .. }) => {
             let opened = Opened::new(experiment, *folds, "kfold run", &terminal)?;
             let kfold = opened.kfold()?;
             show(&kfold, &opened, &terminal);
             say!("cross-validation: {}", opened.run.dir().display());
             status!("next: maskfit kfold run {}", argument(opened.run.dir()));
         }
-        Some(KfoldCommand::Run { run, folds, set, device, claim }) => {
+        Some(KfoldCommand::Run { run, folds, set, device, claim, .. }) => {
             let set = [set.as_slice(), &device.sets()].concat();
             let opened = Opened::of(run, &set, &terminal)?;
             let kfold = opened.kfold()?;
@@ -83,12 +85,14 @@ pub(crate) fn kfold(args: &KfoldArgs) -> anyhow::Result<End> {
                 return Ok(End::Stopped);
             }
             let done = trainer::kfold::finished_folds(opened.run.dir()).len();
-            say!("{done} of {n} folds are finished: {}", opened.run.dir().display());
+            let dir = opened.run.dir().display().to_string();
+            say!("{done} of {n} folds are finished: {dir}");
+            emit("trained", json!({ "run": dir, "finished": done, "folds": n }));
             if done == n && !opened.run.is_finished() {
                 status!("next: maskfit kfold join {}", argument(opened.run.dir()));
             }
         }
-        Some(KfoldCommand::Join { run, set }) => {
+        Some(KfoldCommand::Join { run, set, .. }) => {
             let opened = Opened::of(run, set, &terminal)?;
             opened.join(&opened.kfold()?, begun, &terminal)?;
         }
@@ -176,6 +180,7 @@ impl Opened {
                 1 => String::new(),
                 _ => format!(", repeat {}", fold / (n_folds / n_repeats)),
             };
+            emit("fold", json!({ "fold": fold, "folds": n_folds }));
             let title = format!("fold {fold} ({} of {n_folds}){repeat}", fold + 1);
             terminal.status(&format!("\n{}", paint(HEADING, title)));
             // The folder that a fold is trained in is gone at its end.
@@ -187,6 +192,7 @@ impl Opened {
         match ended.map_err(|err| with_resume_hint(err, true, again))? {
             None => Ok(End::Done),
             Some(fold) => {
+                emit("stopped", json!({ "fold": fold, "resume": again }));
                 complain!("stopped in fold {fold}; resume with `{again}`");
                 Ok(End::Stopped)
             }
@@ -219,6 +225,7 @@ impl Opened {
         }
         at_end(dir, &self.settings.own, &self.manifest, terminal);
         say!("out-of-fold probabilities: {}", dir.join("oof.csv").display());
+        finished(dir, None, begun)?;
         conclude(dir, begun);
         Ok(())
     }
@@ -252,6 +259,21 @@ fn show(kfold: &Kfold<'_>, opened: &Opened, terminal: &Terminal) {
     let balance = kfold.balance();
     let task = &opened.manifest.task;
     let names = task.class_names(Scope::Joint);
+    for (fold, it) in balance.folds.iter().enumerate() {
+        emit(
+            "partition",
+            json!({
+                "fold": fold,
+                "groups": it.n_groups,
+                "images": it.n_images,
+                "largest_deviation": it.deviation,
+                "of_class": names[it.class],
+            }),
+        );
+    }
+    let dir = opened.run.dir().display().to_string();
+    let n_folds = balance.folds.len();
+    emit("planned", json!({ "run": dir, "folds": n_folds, "data_sha256": kfold.fingerprint() }));
     let header = ["fold", task.unit.many(), "images", "largest deviation", "of class"];
     let mut rows = vec![header.map(str::to_owned)];
     for (fold, it) in balance.folds.iter().enumerate().take(SHOWN) {

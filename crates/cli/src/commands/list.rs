@@ -9,12 +9,14 @@ use losses::{ClassWeightsConfig, LossConfig};
 use metrics::MetricConfig;
 use models::{BackboneConfig, HeadConfig, published};
 use serde::Serialize;
+use serde_json::json;
 use toml::Table;
 use track::TrackConfig;
 use trainer::{AverageConfig, ClipConfig, OptimConfig, ScheduleConfig, StageLrConfig};
 
 use crate::{
     End,
+    json::emit,
     recipes::RECIPES,
     style::{HEADING, headed, paint},
     wrap::{columns, fold, wrapped},
@@ -100,6 +102,16 @@ pub(crate) fn registries() -> Vec<Registry> {
     ]
 }
 
+/// A member, for `--json`.
+#[derive(Serialize)]
+struct MemberEvent<'a> {
+    registry: &'a str,
+    place: &'a str,
+    kind: &'a str,
+    description: &'a str,
+    settings: &'a Table,
+}
+
 /// What is listed beside the registries.
 const OF_RECIPES: &str = "recipes";
 /// What the lines about a member begin with.
@@ -108,7 +120,11 @@ const INDENT: &str = "      ";
 pub(crate) fn list(registry: Option<&str>) -> anyhow::Result<End> {
     if registry == Some(OF_RECIPES) {
         say!("{} (maskfit train NAME)", paint(HEADING, OF_RECIPES));
-        RECIPES.iter().for_each(|it| say!("  {}\n{}", it.name, wrapped(INDENT, it.summary())));
+        for it in RECIPES {
+            let (name, description) = (it.name, it.summary());
+            say!("  {name}\n{}", wrapped(INDENT, description));
+            emit("recipe", json!({ "name": name, "description": description }));
+        }
         return Ok(End::Done);
     }
     let registries = registries();
@@ -123,6 +139,8 @@ pub(crate) fn list(registry: Option<&str>) -> anyhow::Result<End> {
         }
         say!("{} ({})", paint(HEADING, it.name), it.place);
         for Member { kind, doc, settings, .. } in &it.members {
+            let (registry, description) = (it.name, doc.as_str());
+            emit("member", MemberEvent { registry, place: it.place, kind, description, settings });
             say!("  {kind}\n{}", wrapped(INDENT, doc));
             let fields = settings.iter().filter(|(key, _)| *key != "kind");
             let fields: Vec<String> = fields.map(|(key, it)| format!("{key} = {it}")).collect();
@@ -147,7 +165,21 @@ fn networks() -> anyhow::Result<String> {
     let header = ["network, weights", "params", "GMACs", "size", "crop", "filter", "mean/std"];
     let mut rows = vec![header.map(str::to_owned)];
     for it in published() {
-        let ([h, w], millions) = (it.input.size, it.n_parameters()? as f64 / 1e6);
+        let ([h, w], n_parameters) = (it.input.size, it.n_parameters()?);
+        let millions = n_parameters as f64 / 1e6;
+        emit(
+            "network",
+            json!({
+                "name": it.name,
+                "weights": it.has_weights().then_some(it.tag),
+                "parameters": n_parameters,
+                "multiply_adds": it.multiply_adds,
+                "size": it.input.size,
+                "crop": it.input.crop,
+                "filter": it.input.interpolation.name(),
+                "normalisation": it.input.normalisation(),
+            }),
+        );
         rows.push([
             format!("{}\n  {}", it.name, if it.has_weights() { it.tag } else { "none" }),
             format!("{millions:.2} M"),

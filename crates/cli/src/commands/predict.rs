@@ -1,21 +1,34 @@
 //! `maskfit predict`, and what it shares with `maskfit submit`.
 
-use std::{collections::HashSet, fs::File, mem, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs::File,
+    mem,
+    path::Path,
+    sync::Arc,
+};
 
 use anyhow::{anyhow, bail};
 use augment::View;
-use base::{table::Table, task::Unit};
+use base::{
+    table::Table,
+    task::{Scope, Unit},
+};
 use candle::Device;
 use data::{
-    Content, Context, Findings, Recognise, check_images, check_sizes, list_images, remedy, sizes_of,
+    Content, Context, Finding, Findings, Recognise, check_images, check_sizes, list_images, remedy,
+    sizes_of,
 };
 use ensemble::Conformal;
 use infer::{Bundle, Prediction, PredictionTable, Predictor, Serving};
+use serde::Serialize;
+use serde_json::json;
 use trainer::Callback as _;
 
 use crate::{
     End,
     args::ModelArgs,
+    json::emit,
     output::{Output, Own},
     preparation::{in_short, use_threads},
     runs,
@@ -27,15 +40,17 @@ const OWN: Own<'static> =
     Own { what: "a table of `maskfit predict`", is_own: &PredictionTable::is_own::<File> };
 
 /// Predicts all images that can be predicted; fails at the end, naming the others, if there are any.
+///
+/// - `output`: where the table goes; `None` for events only.
 pub(crate) fn predict(
     models: &ModelArgs,
     joins_factors: bool,
     sets: Option<f64>,
     root: &Path,
-    output: &Path,
+    output: Option<&Path>,
 ) -> anyhow::Result<End> {
-    let output = Output::at(output)?;
-    output.check(&OWN)?;
+    let output = output.map(Output::at).transpose()?;
+    output.as_ref().map_or(Ok(()), |it| it.check(&OWN))?;
     // First, because this sets the number of threads, and listing starts them.
     let bundle = open(models, joins_factors)?;
     let predictor = match sets {
@@ -53,6 +68,9 @@ pub(crate) fn predict(
     folder.images.retain(|it| !names.contains(it.0.as_str()));
     unfit.0.append(&mut folder.unreadable.0);
     unfit.0.sort();
+    for Finding { place, problem, .. } in &unfit.0 {
+        emit("unpredicted", json!({ "image": place, "problem": problem }));
+    }
     if folder.images.is_empty() {
         bail!(
             "{}: {}\nno image can be predicted: nothing is written",
@@ -62,25 +80,71 @@ pub(crate) fn predict(
     }
     let images = Arc::from(mem::take(&mut folder.images));
     let table = PredictionTable::new(&bundle.task, sets.is_some());
-    let header = table.header();
-    let to = (&output, &OWN);
-    let written = write(models, &predictor, &images, &header, to, &terminal, &|name, it| {
+    let classes = bundle.task.class_names(Scope::Joint);
+    let row = |name: &str, it: &Prediction| -> anyhow::Result<Vec<String>> {
+        emit("prediction", PredictionEvent::of(name, it, &classes));
         Ok(table.row(name, it))
-    });
+    };
+    let written = match &output {
+        Some(output) => {
+            let (header, to) = (table.header(), (output, &OWN));
+            write(models, &predictor, &images, &header, to, &terminal, &row)
+        }
+        None => predict_each(models, &predictor, &images, &terminal, &mut |name, it| {
+            row(name, it).map(drop)
+        }),
+    };
     if let Some(end) = stopped(&written, &terminal) {
         return Ok(end);
     }
     written?;
-    say!("{}: {output}", rows(images.len()));
-    if !unfit.0.is_empty() {
-        bail!(
-            "{}: {}\nthese images have no row; {} written",
-            root.display(),
-            in_short(&unfit),
-            rows(images.len())
-        );
+    let (n, n_unfit) = (images.len(), unfit.0.len());
+    let file = output.as_ref().map(ToString::to_string);
+    if let Some(file) = &file {
+        say!("{}: {file}", rows(n));
+    }
+    emit("finished", json!({ "predicted": n, "unpredicted": n_unfit, "table": file }));
+    if n_unfit > 0 {
+        let others = match file {
+            Some(_) => format!("these images have no row; {} written", rows(n)),
+            None => format!("these images have no prediction; {n} others have one"),
+        };
+        bail!("{}: {}\n{others}", root.display(), in_short(&unfit));
     }
     Ok(End::Done)
+}
+
+/// A prediction, for `--json`.
+#[derive(Serialize)]
+struct PredictionEvent<'a> {
+    image: &'a str,
+    predicted: usize,
+    class: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    set: Option<Vec<&'a str>>,
+    probabilities: BTreeMap<&'a str, f64>,
+}
+
+impl<'a> PredictionEvent<'a> {
+    /// - `classes`: the names of the joint classes.
+    fn of(image: &'a str, it: &Prediction, classes: &'a [String]) -> PredictionEvent<'a> {
+        let name = |class: usize| classes[class].as_str();
+        PredictionEvent {
+            image,
+            predicted: it.predicted,
+            class: name(it.predicted),
+            number: it.number,
+            set: it.set.as_ref().map(|it| it.iter().map(|&it| name(it)).collect()),
+            probabilities: it
+                .probabilities
+                .iter()
+                .enumerate()
+                .map(|(it, &p)| (name(it), p))
+                .collect(),
+        }
+    }
 }
 
 /// Returns a predictor of sets that hold the true class with probability `level`, and notes what they promise.
@@ -194,19 +258,33 @@ pub(super) fn write(
     terminal: &Terminal,
     row: &dyn Fn(&str, &Prediction) -> anyhow::Result<Vec<String>>,
 ) -> anyhow::Result<()> {
-    terminal.heed_interrupts();
-    let predicted = output.write_with(own, |out| {
-        let (mut table, mut n_done) = (Table::begin(out, header)?, 0);
-        predictor.predict_each(images, serving(models), &mut |it: Prediction| {
-            if terminal.should_stop() {
-                bail!("stopped");
-            }
-            table.row(row(&images[n_done].0, &it)?)?;
-            n_done += 1;
-            terminal.progress("predicting", n_done, images.len());
-            Ok(())
+    output.write_with(own, |out| {
+        let mut table = Table::begin(out, header)?;
+        predict_each(models, predictor, images, terminal, &mut |name, it| {
+            Ok(table.row(row(name, it)?)?)
         })?;
         table.finish()?;
+        Ok(())
+    })
+}
+
+/// Predicts images in order, and calls `each` with the name of each and its prediction.
+fn predict_each(
+    models: &ModelArgs,
+    predictor: &Predictor,
+    images: &Arc<[(String, Content)]>,
+    terminal: &Terminal,
+    each: &mut dyn FnMut(&str, &Prediction) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    terminal.heed_interrupts();
+    let mut n_done = 0;
+    let predicted = predictor.predict_each(images, serving(models), &mut |it: Prediction| {
+        if terminal.should_stop() {
+            bail!("stopped");
+        }
+        each(&images[n_done].0, &it)?;
+        n_done += 1;
+        terminal.progress("predicting", n_done, images.len());
         Ok(())
     });
     terminal.clear();

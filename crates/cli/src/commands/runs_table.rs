@@ -9,6 +9,8 @@ use std::{
 
 use anyhow::{Context as _, anyhow, bail};
 use base::{date::utc, text};
+use serde::Serialize;
+use serde_json::json;
 use toml::{Table, Value};
 use trainer::{
     Experiment, Run,
@@ -17,6 +19,7 @@ use trainer::{
 
 use crate::{
     End,
+    json::emit,
     phrases::seconds,
     settings::settings,
     style::{ERROR, headed, paint},
@@ -50,21 +53,23 @@ pub(crate) fn runs(dir: Option<&Path>) -> anyhow::Result<End> {
     for path in paths {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         match row(&path, &name, &result_settings) {
-            Ok((started, row)) => rows.push((started, name, row)),
+            Ok((started, row)) => rows.push((started, row)),
             Err(err) => unreadable.push((name, format!("{err:#}").replace('\n', " "))),
         }
     }
-    rows.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+    rows.sort_by(|a, b| (a.0, &a.1.name).cmp(&(b.0, &b.1.name)));
     unreadable.sort();
+    let rows: Vec<Row> = rows.into_iter().map(|it| it.1).collect();
+    rows.iter().for_each(|it| emit("run", it));
     if !rows.is_empty() {
-        let shared = shared(rows.iter().map(|it| &it.2.differences));
+        let shared = shared(rows.iter().map(|it| &it.differences));
         let header = ["run", "state", "done", "score", "metric", "started"].map(str::to_owned);
-        let cells = rows.iter().map(|it| it.2.cells.clone());
+        let cells = rows.iter().map(Row::cells);
         let cells: Vec<_> = std::iter::once(header).chain(cells).collect();
         let mut lines = in_columns(WIDTH, &cells, &[false, false, false, true, false, false]);
         // The row of the header is the first.
         for (line, it) in lines[1..].iter_mut().zip(&rows) {
-            *line += &format!("\n{}", it.2.below(&shared));
+            *line += &format!("\n{}", it.below(&shared));
         }
         say!("{}", headed(&lines.join("\n")));
         if !shared.is_empty() {
@@ -72,29 +77,53 @@ pub(crate) fn runs(dir: Option<&Path>) -> anyhow::Result<End> {
         }
     }
     for (name, reason) in unreadable {
+        emit("unreadable", json!({ "name": name, "problem": reason }));
         let text = wrapped("  ", &format!("unreadable: {reason}"));
         say!("{name}\n{}", text.replacen("unreadable:", &paint(ERROR, "unreadable:"), 1));
     }
     Ok(End::Done)
 }
 
-/// A run's row, and the line below it.
+/// A run, as it is printed.
+#[derive(Serialize)]
 struct Row {
-    cells: [String; 6],
-    time: String,
+    name: String,
+    state: &'static str,
+    /// Of a run its progress, of a cross-validation the finished folds.
+    done: String,
+    /// The best score by the metric, if there is one.
+    score: Option<f64>,
+    metric: String,
     /// The 95 % confidence interval of the score, if it is known.
-    interval: Option<String>,
+    interval: Option<[f64; 2]>,
+    /// When it started, in UTC.
+    started: String,
+    /// The time of training and evaluation.
+    seconds: f64,
     /// The settings that differ from the defaults.
     differences: Vec<String>,
 }
 
 impl Row {
+    /// Formats the cells of the table.
+    fn cells(&self) -> [String; 6] {
+        [
+            self.name.clone(),
+            self.state.to_owned(),
+            self.done.clone(),
+            self.score.map_or("-".to_owned(), |it| format!("{it:.4}")),
+            self.metric.clone(),
+            self.started.clone(),
+        ]
+    }
+
     /// Formats what does not fit into the row; settings that all runs share are left out.
     fn below(&self, shared: &[String]) -> String {
-        let interval = self.interval.iter().map(|it| format!("95 % CI {it}"));
+        let interval =
+            self.interval.iter().map(|[low, high]| format!("95 % CI {low:.3} to {high:.3}"));
         let own = self.differences.iter().filter(|it| !shared.contains(it)).cloned();
         let parts: Vec<String> =
-            std::iter::once(self.time.clone()).chain(interval).chain(own).collect();
+            std::iter::once(seconds(self.seconds)).chain(interval).chain(own).collect();
         fold("    ", &parts.join(", "))
     }
 }
@@ -144,7 +173,7 @@ fn row(dir: &Path, name: &str, standard: &Table) -> anyhow::Result<(SystemTime, 
         metric == "macro_f1" && score.zip(reported).is_some_and(|(a, b)| (a - b).abs() < 1e-9);
     let interval = section.filter(|_| is_same).and_then(|it| {
         let ends = it.get("macro_f1_interval")?.as_array()?;
-        Some(format!("{:.3} to {:.3}", number(ends.first()?)?, number(ends.get(1)?)?))
+        Some([number(ends.first()?)?, number(ends.get(1)?)?])
     });
     let state = match is_finished {
         _ if Run::is_busy(dir) => "running",
@@ -159,16 +188,18 @@ fn row(dir: &Path, name: &str, standard: &Table) -> anyhow::Result<(SystemTime, 
     let spent = places.iter().try_fold(0.0, |sum, it| anyhow::Ok(sum + spent(it)?))?;
     let secs = started.duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs());
     let [year, month, day, hour, minute, _] = utc(secs);
-    let cells = [
-        name.to_owned(),
-        state.to_owned(),
+    let row = Row {
+        name: name.to_owned(),
+        state,
         done,
-        score.map_or("-".to_owned(), |it| format!("{it:.4}")),
-        metric.to_owned(),
-        format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}"),
-    ];
-    let differences = differences(&experiment.result_settings(), standard);
-    Ok((started, Row { cells, time: seconds(spent), interval, differences }))
+        score,
+        metric: metric.to_owned(),
+        interval,
+        started: format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}"),
+        seconds: spent,
+        differences: differences(&experiment.result_settings(), standard),
+    };
+    Ok((started, row))
 }
 
 /// Formats how much of a run is done, in the unit of its length.

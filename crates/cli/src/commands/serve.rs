@@ -132,7 +132,7 @@ fn heed_signals(control: Control) {
     let mut is_stopping = false;
     let handler = move |signal| match signal {
         Signal::Reload => control.reload(),
-        Signal::Stop if is_stopping => std::process::exit(i32::from(crate::INTERRUPTED)),
+        Signal::Stop if is_stopping => std::process::exit(i32::from(crate::exit::INTERRUPTED)),
         Signal::Stop => {
             is_stopping = true;
             control.stop();

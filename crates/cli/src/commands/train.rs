@@ -2,10 +2,11 @@
 
 use std::{path::Path, time::Instant};
 
-use anyhow::bail;
-use base::{Length, task::Unit};
+use anyhow::{Context as _, bail};
+use base::{Length, task::Unit, text};
 use candle::Device;
 use models::{BackboneConfig, Published};
+use serde_json::json;
 use toml::Table;
 use trainer::{
     AllData, Ended, Estimate, Experiment, FitError, Plan, Run, RunError, check_memory, fit,
@@ -19,6 +20,8 @@ use super::{
 use crate::{
     End,
     args::ExperimentArgs,
+    json::emit,
+    output::has_events,
     phrases::{self, argument, count, metric, seconds},
     preparation::{check_settings, manifest, use_threads},
     pretrained, runs,
@@ -111,6 +114,7 @@ pub(crate) fn train(
     match ended {
         Ended::Stopped { step } => {
             let total = plan.epochs.total();
+            emit("stopped", json!({ "step": step, "total": total, "resume": command }));
             complain!("stopped after step {step} of {total}; resume with `{command}`");
             Ok(End::Stopped)
         }
@@ -148,6 +152,7 @@ pub(crate) fn train(
             }
             at_end(run.dir(), &experiment, &manifest, &terminal);
             say!("bundle: {}", run.best().display());
+            finished(run.dir(), Some(&run.best()), begun)?;
             conclude(run.dir(), begun);
             Ok(End::Done)
         }
@@ -188,6 +193,28 @@ pub(super) fn conclude(dir: &Path, begun: Instant) {
     status!("next: maskfit predict {} --images DIR -o FILE", argument(dir));
 }
 
+/// Prints the event that a run is finished, with its `report.toml`.
+///
+/// - `bundle`: where its bundle is; a cross-validation has one for each fold.
+pub(super) fn finished(dir: &Path, bundle: Option<&Path>, begun: Instant) -> anyhow::Result<()> {
+    if !has_events() {
+        return Ok(());
+    }
+    let path = dir.join("report.toml");
+    let report = text::read(&path).with_context(|| path.display().to_string())?;
+    let report: Table = report.parse().with_context(|| path.display().to_string())?;
+    emit(
+        "finished",
+        json!({
+            "run": dir.display().to_string(),
+            "bundle": bundle.map(|it| it.display().to_string()),
+            "seconds": begun.elapsed().as_secs_f64(),
+            "report": report,
+        }),
+    );
+    Ok(())
+}
+
 /// Adds to the error of a run how to resume it.
 ///
 /// - `is_saved`: whether there is a state to resume from.
@@ -212,6 +239,19 @@ pub(super) fn announce(plan: &Plan, dir: &Path, terminal: &Terminal) {
         let images = plan.task.unit.images_of(side.len(), groups(side));
         terminal.status(&format!("{label:<7}{name:<14}  {images}{note}"));
     };
+    emit(
+        "run",
+        json!({
+            "run": dir.display().to_string(),
+            "epochs": plan.clock(plan.epochs.total()).epoch,
+            "steps": plan.epochs.total(),
+            "training_images": plan.phases[0].train.len(),
+            "validation_images": plan.sides.valid.len(),
+            "test_images": plan.test.len(),
+            "backbone": plan.spec.backbone.kind(),
+            "head": plan.spec.head.kind(),
+        }),
+    );
     terminal.status(&format!("run:   {}", dir.display()));
     // That of the split, or all the data.
     let train = plan.phases[0].train.iter();

@@ -3,17 +3,19 @@
 use clap::{Arg, Command, CommandFactory as _};
 
 use super::markdown::{NOTE, cell, code};
-use crate::args::Args;
+use crate::{args::Args, exit::CODES};
 
 pub(super) fn page() -> String {
     let mut program = Args::command();
     program.build();
     let mut page = format!(
         "{NOTE}\n# Commands\n\n{}\n\nIn the repository, `cargo xtask COMMAND` builds `maskfit` and runs it.\n\
-         Every command has `--help`. Exit codes: 0 success, 1 an error of the user or the system, 2 a bug of \
-         the program, 130 after Ctrl-C.\n",
+         Every command has `--help`.\n\n## Exit codes\n\n| code | meaning |\n| --- | --- |\n",
         program.get_long_about().unwrap()
     );
+    for (code, meaning) in CODES {
+        page += &format!("| {code} | {} |\n", cell(meaning));
+    }
     for command in visible(&program) {
         add(command, &["maskfit"], &mut page);
     }

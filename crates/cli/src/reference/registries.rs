@@ -3,7 +3,7 @@
 use super::{
     markdown::NOTE,
     settings::{self, Writer},
-    sources::Sources,
+    sources::{Item, Module, Sources},
 };
 use crate::commands::list::{Member, Registry, registries};
 
@@ -40,17 +40,9 @@ fn section(
     member: &Member,
 ) -> String {
     let Registry { name, .. } = registry;
-    let Member { kind, doc, settings, debug } = member;
-    // The enum's `Debug` prints its variant, and in brackets the member.
-    let inner = debug.rsplit_once(')').map_or(debug.as_str(), |it| it.0);
-    let inner = inner.split_once('(').map_or(inner, |it| it.1);
-    let inner = match inner.split_once('(') {
-        Some((outer, of)) if !outer.contains([' ', '{']) => of,
-        _ => inner,
-    };
-    let end = inner.find(|it: char| !it.is_alphanumeric()).unwrap_or(inner.len());
+    let Member { doc, settings, kind, .. } = member;
+    let (module, file, item) = found(sources, registry, member);
     let (within, _) = registry.registry.rsplit_once("::").unwrap();
-    let (module, file, item) = sources.find(within, &inner[..end], kind);
     // The head of a file with several members is about all of them.
     let of_file =
         file.items.iter().filter(|it| it.name == item.name || is_member(registries, &it.name));
@@ -76,6 +68,24 @@ fn section(
         table => text += &format!("\n{table}"),
     }
     text
+}
+
+/// Returns the module and the file of a member, and its type.
+pub(super) fn found<'a>(
+    sources: &'a Sources,
+    registry: &Registry,
+    Member { kind, debug, .. }: &Member,
+) -> (&'a str, &'a Module, &'a Item) {
+    // The enum's `Debug` prints its variant, and in brackets the member.
+    let inner = debug.rsplit_once(')').map_or(debug.as_str(), |it| it.0);
+    let inner = inner.split_once('(').map_or(inner, |it| it.1);
+    let inner = match inner.split_once('(') {
+        Some((outer, of)) if !outer.contains([' ', '{']) => of,
+        _ => inner,
+    };
+    let end = inner.find(|it: char| !it.is_alphanumeric()).unwrap_or(inner.len());
+    let (within, _) = registry.registry.rsplit_once("::").unwrap();
+    sources.find(within, &inner[..end], kind)
 }
 
 /// Whether a type is, by its name, a member of a registry.

@@ -6,7 +6,7 @@ use trainer::DEFAULT;
 use super::{
     limits,
     markdown::{NOTE, cell, code},
-    sources::{Field, Sources},
+    sources::{Field, Item, Sources},
 };
 use crate::commands::list::{Registry, registries};
 
@@ -125,21 +125,9 @@ impl<'a> Writer<'a> {
             }
             _ => Default::default(),
         };
-        let mut meaning = field.docs.clone();
         let inner = bare(&field.ty);
         let nested = self.sources.named(inner, module).filter(|_| !is_known(inner));
-        if let Some((_, item)) = nested
-            && item.is_enum
-            && !item.is_untagged()
-        {
-            let values = item.fields.iter().filter(|it| !it.docs.is_empty());
-            let value =
-                |it: &Field| format!("`{}`: {}", it.name, lower(it.docs.trim_end_matches('.')));
-            let values: Vec<String> = values.map(value).collect();
-            if !values.is_empty() {
-                meaning += &format!(" {}.", values.join("; "));
-            }
-        }
+        let meaning = meaning(field, nested.map(|it| it.1));
         let ty = self.type_name(&field.ty, module);
         let is_any = range.is_empty() && above.is_empty() && limits::is_numeric(&field.ty);
         // What depends on the data is only in the doc comment: `..., from 0 to ...`.
@@ -214,16 +202,30 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// Returns the documentation of a setting, with that of its values where these are the variants of an enum.
+pub(super) fn meaning(field: &Field, ty: Option<&Item>) -> String {
+    let mut meaning = field.docs.clone();
+    if let Some(item) = ty.filter(|it| it.is_enum && !it.is_untagged()) {
+        let values = item.fields.iter().filter(|it| !it.docs.is_empty());
+        let value = |it: &Field| format!("`{}`: {}", it.name, lower(it.docs.trim_end_matches('.')));
+        let values: Vec<String> = values.map(value).collect();
+        if !values.is_empty() {
+            meaning += &format!(" {}.", values.join("; "));
+        }
+    }
+    meaning
+}
+
 fn is_known(ty: &str) -> bool {
     TYPES.iter().any(|it| it.0 == ty)
 }
 
-fn within<'a>(ty: &'a str, before: &str, after: &str) -> Option<&'a str> {
+pub(super) fn within<'a>(ty: &'a str, before: &str, after: &str) -> Option<&'a str> {
     ty.strip_prefix(before)?.strip_suffix(after)
 }
 
 /// Returns the type in a list or an option.
-fn bare(ty: &str) -> &str {
+pub(super) fn bare(ty: &str) -> &str {
     ["Option<", "Box<", "Vec<"].iter().find_map(|it| within(ty, it, ">")).unwrap_or(ty)
 }
 

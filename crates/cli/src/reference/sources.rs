@@ -34,6 +34,8 @@ pub(super) struct Field {
     pub(super) ty: String,
     pub(super) docs: String,
     pub(super) is_flat: bool,
+    /// Whether it may be left out wherever its table stands.
+    is_optional: bool,
 }
 
 impl Sources {
@@ -91,6 +93,11 @@ impl Item {
     /// Whether it is read from a config, by serde or by hand: then it is at least written by serde.
     fn is_config(&self) -> bool {
         self.attributes.contains("Deserialize") || self.attributes.contains("Serialize")
+    }
+
+    /// Whether a table of it must have a field, unless it is merged with one that has.
+    pub(super) fn needs(&self, field: &Field) -> bool {
+        !field.is_optional && !self.attributes.contains("serde(default")
     }
 
     /// Whether a value is one of its variants' values, without a tag.
@@ -198,7 +205,9 @@ fn field(code: &str, item: &Item, attributes: &str, docs: &str) -> Option<Field>
         None => snake(name),
     };
     let docs = docs.trim().replace('\n', " ");
-    Some(Field { name, ty: ty.to_owned(), docs, is_flat: attributes.contains("serde(flatten)") })
+    let is_optional = ty.starts_with("Option<") || attributes.contains("serde(default");
+    let is_flat = attributes.contains("serde(flatten)");
+    Some(Field { name, ty: ty.to_owned(), docs, is_flat, is_optional })
 }
 
 /// Writes a variant as serde's `snake_case` does.

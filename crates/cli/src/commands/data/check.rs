@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use base::{Task, task::Scope};
 use data::{Manifest, Sides, Use};
+use serde_json::json;
 use trainer::{Experiment, divide};
 
 use crate::{
     End,
     args::ExperimentArgs,
+    json::emit,
     preparation::{manifest, settled, use_threads},
     style::headed,
     tables::{Counted, counted},
@@ -39,11 +41,12 @@ pub(super) fn check(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Resul
     let manifest = manifest(&experiment, terminal)?;
     let sets = Sets::of(&experiment, &manifest)?;
     let task = &manifest.task;
-    let images_of = |images: &[usize]| {
+    let n_groups = |images: &[usize]| {
         let groups: BTreeSet<usize> =
             images.iter().map(|&it| manifest.examples[it].group).collect();
-        task.unit.images_of(images.len(), groups.len())
+        groups.len()
     };
+    let images_of = |images: &[usize]| task.unit.images_of(images.len(), n_groups(images));
     let labelled: Vec<usize> =
         (0..manifest.examples.len()).filter(|it| !manifest.pseudo.contains(*it)).collect();
     say!("no problems found: {}", images_of(&labelled));
@@ -52,13 +55,15 @@ pub(super) fn check(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Resul
         0 | 1 => String::new(),
         n => format!(" (fold {} of {n}, counted from 0)", experiment.data.fold),
     };
-    for (name, images, more) in [
-        ("training set:", &sets.training, ""),
-        ("validation set:", &sets.validation, of_fold.as_str()),
-        ("test set:", &sets.test, ""),
-        ("in no set:", &sets.left_out, ""),
-        ("pseudo-labelled:", &sets.pseudo, " (training only)"),
+    for (set, name, images, more) in [
+        ("training", "training set:", &sets.training, ""),
+        ("validation", "validation set:", &sets.validation, of_fold.as_str()),
+        ("test", "test set:", &sets.test, ""),
+        ("none", "in no set:", &sets.left_out, ""),
+        ("pseudo", "pseudo-labelled:", &sets.pseudo, " (training only)"),
     ] {
+        let (n, groups) = (images.len(), n_groups(images));
+        emit("set", json!({ "set": set, "images": n, "groups": groups }));
         if !images.is_empty() {
             say!("  {name:<16} {}{more}", images_of(images));
         }
@@ -68,7 +73,22 @@ pub(super) fn check(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Resul
     };
     let [training, validation, test] =
         [&sets.training, &sets.validation, &sets.test].map(|it| class(it));
-    say!("{}", counts(task, &[&training, &validation, &test]));
+    let by_set = [&training, &validation, &test].map(|it| class_counts(task, it));
+    for class in 0..task.n_classes() {
+        let [training, validation, test] = [0, 1, 2].map(|it: usize| by_set[it][class]);
+        let name = task.class_name(class, Scope::Joint);
+        emit(
+            "class",
+            json!({
+                "class": class,
+                "name": name,
+                "training": training,
+                "validation": validation,
+                "test": test,
+            }),
+        );
+    }
+    say!("{}", counts(task, &by_set));
     for (name, classes) in [("training", &training), ("validation", &validation)] {
         absent(task, name, classes).iter().for_each(|it| say!("{it}"));
     }
@@ -91,16 +111,19 @@ impl Sets {
     }
 }
 
+/// Counts the images of each class.
+///
+/// - `classes`: the class of each image.
+fn class_counts(task: &Task, classes: &[usize]) -> Vec<usize> {
+    let mut counts = vec![0; task.n_classes()];
+    classes.iter().for_each(|&it| counts[it] += 1);
+    counts
+}
+
 /// Formats the number of images of each class in the training, the validation and the test set.
 ///
-/// - `sets`: the classes of the images of each.
-fn counts(task: &Task, sets: &[&Vec<usize>; 3]) -> String {
-    let of = |classes: &Vec<usize>| {
-        let mut counts = vec![0; task.n_classes()];
-        classes.iter().for_each(|&it| counts[it] += 1);
-        counts
-    };
-    let by_set = sets.map(of);
+/// - `by_set`: the number of images of each class in each.
+fn counts(task: &Task, by_set: &[Vec<usize>; 3]) -> String {
     let total: Vec<usize> =
         (0..task.n_classes()).map(|class| by_set.iter().map(|it| it[class]).sum()).collect();
     let mut rows = vec![["class", "", "training", "validation", "test"].map(str::to_owned)];
