@@ -36,8 +36,8 @@ pub use resnet::ResNet;
 pub use stage::{Layer, Stage};
 pub use vgg::Vgg;
 pub use weights::{
-    Classifier, Format, LoadedWeights, NetworkMatch, WeightsError, WeightsFile, first_few,
-    read_weights,
+    Classifier, Continued, ContinuedOutput, Format, LoadedWeights, NetworkMatch, WeightsError,
+    WeightsFile, first_few, read_weights,
 };
 pub use xresnet::XResNet;
 
