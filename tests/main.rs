@@ -10,6 +10,7 @@ mod exported;
 mod golden;
 mod labels;
 mod learning;
+mod library;
 mod lr_find;
 mod oracle;
 mod phases;

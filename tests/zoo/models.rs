@@ -174,6 +174,7 @@ pub(crate) fn narrow(backbone: BackboneConfig) -> BackboneConfig {
         BackboneConfig::Vgg(it) => BackboneConfig::Vgg(Vgg { width, hidden: 64, ..it }),
         BackboneConfig::DenseNet(it) => BackboneConfig::DenseNet(DenseNet { width, ..it }),
         BackboneConfig::ConvNeXt(it) => BackboneConfig::ConvNeXt(ConvNeXt { width, ..it }),
+        own @ BackboneConfig::Own(_) => own,
     }
 }
 

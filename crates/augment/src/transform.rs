@@ -58,7 +58,7 @@ pub use self::{
 
 base::choice! {
     /// An entry of `[augment] train` or `eval`.
-    pub enum TransformConfig: dyn Transform {
+    pub enum TransformConfig: dyn Transform, open Own {
         /// Resize the image to a given size, antialiased.
         "resize" => Resize(resize::Resize),
         /// Resize the shorter side to a given size, keeping the aspect ratio, antialiased.

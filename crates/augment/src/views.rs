@@ -15,7 +15,7 @@ mod shifts;
 
 use base::{Rng, Seed, rng::fnv1a};
 
-use crate::{Cache, Image, Merge, Pipeline, PipelineError, Step, apply_all::apply_all};
+use crate::{Cache, Canvas, Image, Merge, Pipeline, PipelineError, Step, apply_all::apply_all};
 
 base::choice! {
     /// The `[tta]` section of a config.
@@ -127,6 +127,21 @@ pub fn apply_views(
     let hash = if views.iter().any(View::is_random) { fnv1a(bytes) } else { 0 };
     let runs: Vec<_> = views.iter().map(|it| (&it.pipeline, it.stream(hash))).collect();
     apply_all(&runs, bytes, cache)
+}
+
+/// Returns the views of a decoded, upright image, as [`apply_views`] does of that of a file. Random views are seeded by
+/// its pixels.
+///
+/// # Errors
+/// As [`Pipeline::apply`], for the first view that fails.
+pub fn apply_views_to(views: &[View], image: &Image) -> Result<Vec<Image>, PipelineError> {
+    let hash = if views.iter().any(View::is_random) { fnv1a(image.as_raw()) } else { 0 };
+    let size = [image.height(), image.width()].map(|it| it as usize);
+    let view = |it: &View| {
+        it.pipeline.check_size(size)?;
+        it.pipeline.apply_to(Canvas::from(image.clone()), &mut it.stream(hash))
+    };
+    views.iter().map(view).collect()
 }
 
 /// Returns what is wrong with the number of views, if anything.

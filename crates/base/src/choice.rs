@@ -48,16 +48,19 @@ pub fn read_member<T: DeserializeOwned>(kind: &str, table: Table) -> Result<T, S
     })
 }
 
-/// Declares the closed set of members that a `kind = "…"` in a config may name.
+/// Declares the set of members that a `kind = "…"` in a config may name.
 ///
 /// Each line maps a kind to the struct that is both its config and its implementation, under a
 /// doc comment that `maskfit list` prints.
 /// Adding a member means writing its file and adding its line; nothing else changes.
+///
+/// The set is closed, but after `dyn Role` may follow `, open Own`: programs that use the crate then add members of
+/// their own with `add`, which are of the variant `Own` ([`own`](crate::own)).
 #[macro_export]
 macro_rules! choice {
     (
         $(#[$meta:meta])*
-        $vis:vis enum $name:ident: $role:ty {
+        $vis:vis enum $name:ident: dyn $role:ident $(, open $own:ident)? {
             $( $(#[doc = $doc:literal])+ $kind:literal => $variant:ident($member:ty), )+
         }
     ) => {
@@ -70,6 +73,11 @@ macro_rules! choice {
                 #[serde(rename = $kind)]
                 $variant($member),
             )+
+            $(
+                /// A member of the program that uses this crate.
+                #[serde(untagged)]
+                $own($crate::own::Own<dyn $role + Send + Sync>),
+            )?
         }
 
         impl $name {
@@ -86,15 +94,38 @@ macro_rules! choice {
             $vis fn kind(&self) -> &'static str {
                 match self {
                     $( Self::$variant(_) => $kind, )+
+                    $( Self::$own(it) => it.kind(), )?
                 }
             }
 
             /// The chosen member.
-            $vis fn get(&self) -> &$role {
+            $vis fn get(&self) -> &dyn $role {
                 match self {
                     $( Self::$variant(it) => it, )+
+                    $( Self::$own(it) => it.member(), )?
                 }
             }
+
+            $(
+                #[doc = concat!("Adds a member of the program that uses this crate: [`", stringify!($own), "`](Self::", stringify!($own), ").")]
+                ///
+                /// From then on `kind` is one of those that a config or a bundle may name, for the whole process; the
+                /// other settings in its table are deserialized as an `M`. Adding the same member again does nothing.
+                ///
+                /// # Errors
+                /// The kind is taken.
+                $vis fn add<M>(kind: &'static str) -> std::result::Result<(), $crate::own::Taken>
+                where
+                    M: $role + serde::de::DeserializeOwned + Send + Sync + 'static,
+                {
+                    type Of = dyn $role + Send + Sync;
+                    let is_known = Self::KINDS.iter().any(|it| it.0 == kind);
+                    $crate::own::add::<Of, M>(kind, is_known, move |table| {
+                        let member = $crate::choice::read_member::<M>(kind, table)?;
+                        Ok(std::sync::Arc::new(member) as std::sync::Arc<Of>)
+                    })
+                }
+            )?
         }
 
         // Not derived: serde loses the path of an error inside an internally tagged table.
@@ -104,6 +135,11 @@ macro_rules! choice {
                 D: serde::Deserializer<'de>,
             {
                 let value = <$crate::choice::Value as serde::Deserialize>::deserialize(from)?;
+                $(
+                    if let Some(own) = $crate::own::Own::read(&value) {
+                        return own.map(Self::$own).map_err(serde::de::Error::custom);
+                    }
+                )?
                 let table = $crate::choice::into_table(value, &[$($kind),+]);
                 let mut table = table.map_err(serde::de::Error::custom)?;
                 let kind = $crate::choice::take_kind(&mut table, &[$($kind),+]);

@@ -12,6 +12,7 @@ pub mod files;
 mod joint;
 mod length;
 pub mod mix;
+pub mod own;
 pub mod records;
 pub mod rng;
 mod step_log;

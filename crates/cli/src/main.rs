@@ -30,6 +30,7 @@ macro_rules! complain {
 
 mod args;
 mod commands;
+mod continued;
 mod drawing;
 mod epoch_table;
 mod exit;

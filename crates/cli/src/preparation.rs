@@ -5,11 +5,11 @@ use augment::{Pipeline, Statistics, Step};
 use data::{Content, Context, Findings, Manifest, SourceError, Use, check_sizes, sizes_of};
 use trainer::{AugmentSection, Callback as _, Experiment};
 
-use crate::{args::ExperimentArgs, pretrained, runs, terminal::Terminal};
+use crate::{args::ExperimentArgs, continued, pretrained, runs, terminal::Terminal};
 
 /// Loads and checks the settings, completed by those that the weights determine if they are on this machine.
 pub(crate) fn settled(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Result<Experiment> {
-    let (mut experiment, _) = runs::experiment(args)?;
+    let (mut experiment, _) = continued::experiment(args, terminal)?;
     check_settings(&experiment)?;
     pretrained::settle_if_here(&mut experiment, args, terminal)?;
     Ok(experiment)

@@ -1,4 +1,5 @@
-//! Finds the weights that `model.pretrained` names: a file, a name in a folder, or a place on the hub.
+//! Finds the weights that `model.pretrained` names: a file, a name in a folder, or a place on the hub; a bundle of one's
+//! own is in `continued.rs`.
 //!
 //! - A path to a file.
 //! - A name, looked up in the folder MASKFIT_WEIGHTS: of a file, or of a network.
@@ -59,7 +60,7 @@ pub(crate) fn settle(
     args: &ExperimentArgs,
     terminal: &Terminal,
 ) -> anyhow::Result<()> {
-    if experiment.model.pretrained.as_os_str().is_empty() {
+    if !is_weights(experiment) {
         return Ok(());
     }
     let requested = experiment.model.pretrained.to_string_lossy().into_owned();
@@ -82,7 +83,7 @@ pub(crate) fn settle_if_here(
     args: &ExperimentArgs,
     terminal: &Terminal,
 ) -> anyhow::Result<()> {
-    if experiment.model.pretrained.as_os_str().is_empty() {
+    if !is_weights(experiment) {
         return Ok(());
     }
     let requested = experiment.model.pretrained.to_string_lossy().into_owned();
@@ -99,6 +100,12 @@ pub(crate) fn settle_if_here(
     ));
     experiment.notes_on_weights().iter().for_each(|it| terminal.status(it));
     Ok(())
+}
+
+/// Returns whether the settings name a file of weights: neither nothing nor a bundle, whose settings are complete.
+fn is_weights(experiment: &Experiment) -> bool {
+    let path = &experiment.model.pretrained;
+    !path.as_os_str().is_empty() && !path.is_dir()
 }
 
 /// Applies the settings that a file of weights determines.

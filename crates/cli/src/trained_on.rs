@@ -1,9 +1,13 @@
 //! What a bundle was trained on, as far as its folder or that of its run tells.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 use base::{records::Records, table, task::Unit, text};
+use trainer::{PRETRAINED, kfold::is_kfold};
 
 use crate::runs::is_trained_on_valid;
 
@@ -27,7 +31,8 @@ pub(crate) fn unknown(bundle: &Path) -> String {
 pub(crate) const FILE: &str = "split.csv";
 
 impl TrainedOn {
-    /// Reads it for the bundle in a folder; `None` if nothing is known.
+    /// Reads it for the bundle in a folder, with what the bundle that its run continued from was trained on; `None` if
+    /// nothing is known.
     ///
     /// # Errors
     /// A table that cannot be read.
@@ -37,6 +42,15 @@ impl TrainedOn {
         let Some(dir) = dirs.into_iter().flatten().find(|it| it.join(FILE).is_file()) else {
             return Ok(None);
         };
+        let mut own = TrainedOn::of_dir(dir)?;
+        if let Some(earlier) = earlier_of(dir) {
+            own.add(TrainedOn::of_dir(&earlier)?);
+        }
+        Ok(Some(own))
+    }
+
+    /// Reads the table in a folder.
+    fn of_dir(dir: &Path) -> anyhow::Result<TrainedOn> {
         let path = dir.join(FILE);
         let text = text::read(&path).with_context(|| path.display().to_string())?;
         let has_valid = is_trained_on_valid(dir);
@@ -44,7 +58,12 @@ impl TrainedOn {
         let rows = Records::exact(&text).rows();
         let trained = rows.filter(|it| it.fields.get(1).is_some_and(is_trained_on));
         let groups = trained.filter_map(|it| it.fields.get(0).map(str::to_owned)).collect();
-        Ok(Some(TrainedOn { groups }))
+        Ok(TrainedOn { groups })
+    }
+
+    /// Returns those of some groups that the bundle was trained on.
+    pub(crate) fn among<'a>(&self, groups: impl IntoIterator<Item = &'a str>) -> BTreeSet<&'a str> {
+        groups.into_iter().filter(|it| self.groups.contains(*it)).collect()
     }
 
     /// Returns which of the groups of some images the bundle was trained on, as a problem, if any.
@@ -75,6 +94,14 @@ impl TrainedOn {
     }
 }
 
+/// Returns the copy of the bundle that a run continued from, if its table of groups is known: in the run's folder, or
+/// for a fold in that of the cross-validation.
+fn earlier_of(run: &Path) -> Option<PathBuf> {
+    let kfold = run.parent().filter(|it| is_kfold(it));
+    let mut dirs = [Some(run), kfold].into_iter().flatten().map(|it| it.join(PRETRAINED));
+    dirs.find(|it| it.join(FILE).is_file())
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, path::Path};
@@ -103,6 +130,14 @@ mod tests {
         assert_eq!(problem(&["c", "d"]), None);
         let text = "best: was trained on 2 of these 3 people: `b`, `Kim, A`";
         assert_eq!(problem(&["b", "c", "Kim, A"]).as_deref(), Some(text));
+        assert_eq!(seen.among(["d", "b"]), ["b"].into());
+
+        // What the bundle that the run continued from was trained on counts too.
+        let earlier = dir.path().join("pretrained");
+        fs::create_dir(&earlier).unwrap();
+        fs::write(earlier.join("split.csv"), "group,side\ne,train\n").unwrap();
+        assert_eq!(groups(), ["Kim, A", "b", "e"]);
+        fs::remove_dir_all(&earlier).unwrap();
 
         // An ensemble has its own.
         let mut all = TrainedOn::of(&best).unwrap().unwrap();

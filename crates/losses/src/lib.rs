@@ -35,7 +35,7 @@ pub use terms::{LossTerms, Term, TermValue};
 
 base::choice! {
     /// The `[loss]` section of a config.
-    pub enum LossConfig: dyn LossKind {
+    pub enum LossConfig: dyn LossKind, open Own {
         /// Cross-entropy between the target and the predicted distribution, with class weights and
         /// label smoothing; for regression outputs the squared error.
         "cross_entropy" => CrossEntropy(cross_entropy::CrossEntropy),

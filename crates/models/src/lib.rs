@@ -36,14 +36,14 @@ pub use resnet::ResNet;
 pub use stage::{Layer, Stage};
 pub use vgg::Vgg;
 pub use weights::{
-    Classifier, Format, LoadedWeights, NetworkMatch, WeightsError, WeightsFile, first_few,
-    read_weights,
+    Classifier, Continued, ContinuedOutput, Format, LoadedWeights, NetworkMatch, WeightsError,
+    WeightsFile, first_few, read_weights,
 };
 pub use xresnet::XResNet;
 
 base::choice! {
     /// `[model] backbone`: the network from an image to features.
-    pub enum BackboneConfig: dyn Architecture {
+    pub enum BackboneConfig: dyn Architecture, open Own {
         /// EfficientNet B0-B7 and Lite0-4 (Tan & Le, 2019), V2-S/M/L (2021): inverted residual blocks,
         /// scaled in width, depth and resolution.
         "efficientnet" => EfficientNet(EfficientNet),
@@ -71,9 +71,11 @@ pub trait Architecture {
     /// Returns the number of features.
     fn width(&self) -> usize;
 
-    /// Returns the parameter names of this architecture in public libraries, library by library:
-    /// pairs of ours and theirs.
-    fn namings(&self, ours: &[String]) -> Vec<Naming>;
+    /// Returns the parameter names of this architecture in public libraries, library by library, at least one: pairs of
+    /// ours and theirs. By default our own.
+    fn namings(&self, ours: &[String]) -> Vec<Naming> {
+        vec![Naming::of("maskfit", ours, "head.joint", str::to_owned)]
+    }
 
     /// Returns the problem with the settings, if any.
     fn problem(&self) -> Option<String>;
@@ -91,7 +93,7 @@ pub struct Naming {
 
 impl Naming {
     /// The naming in which each of our parameters has the name that `theirs` returns for it.
-    fn of(
+    pub fn of(
         library: &'static str,
         ours: &[String],
         classifier: &'static str,

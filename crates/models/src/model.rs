@@ -11,7 +11,7 @@ use crate::{
     BackboneConfig, HeadConfig, Layer,
     head::{BuiltHead, HeadInput, Tap},
     params::Params,
-    weights::{LoadedWeights, WeightsError, load},
+    weights::{Continued, LoadedWeights, Side, WeightsError, load, load_continued},
 };
 
 /// The specification of a network, sufficient to build it.
@@ -224,5 +224,25 @@ impl Model {
         tensors: &std::collections::BTreeMap<String, Tensor>,
     ) -> std::result::Result<LoadedWeights, WeightsError> {
         load(&self.spec.backbone, &self.spec.head, &self.params, tensors)
+    }
+
+    /// Loads the weights of another model with the same backbone: all of the backbone's, and those of the head for
+    /// outputs and classes of the same names. Everything else keeps its values.
+    ///
+    /// - `task`: the task that this model was built for, `from_task` that of `from`.
+    ///
+    /// # Errors
+    /// Another backbone, or another variant of it; then the model is unchanged.
+    pub fn continue_from(
+        &self,
+        task: &Task,
+        from: &Model,
+        from_task: &Task,
+    ) -> std::result::Result<Continued, WeightsError> {
+        let Model { spec: ModelSpec { backbone, head }, params, .. } = self;
+        let ours = Side { backbone, head, task, params };
+        let Model { spec: ModelSpec { backbone, head }, params, .. } = from;
+        let theirs = Side { backbone, head, task: from_task, params };
+        load_continued(ours, theirs)
     }
 }

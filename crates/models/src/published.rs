@@ -254,6 +254,7 @@ pub(crate) fn for_inference(backbone: &BackboneConfig) -> BackboneConfig {
             let ConvNeXt { size, width, .. } = it.clone();
             BackboneConfig::ConvNeXt(ConvNeXt { size, width, drop_path: 0.0, layer_scale: 0.0 })
         }
+        BackboneConfig::Own(_) => backbone.clone(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! The library is recognised by the tensor names alone.
 
 mod compare;
+mod continued;
 mod error;
 mod file;
 mod load;
@@ -16,11 +17,16 @@ use self::{
     names::unwrapped,
 };
 pub use self::{
+    continued::{Continued, ContinuedOutput},
     error::{WeightsError, first_few},
     file::{Format, WeightsFile, read_weights},
     load::{Classifier, LoadedWeights},
 };
-pub(crate) use self::{load::load, numbers::check_numbers};
+pub(crate) use self::{
+    continued::{Side, load as load_continued},
+    load::load,
+    numbers::check_numbers,
+};
 use crate::{BackboneConfig, Published, published, published::blank};
 
 impl WeightsFile {

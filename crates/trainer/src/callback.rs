@@ -1,6 +1,6 @@
 //! Callbacks: what a run reports while it trains, and whether to stop it.
 //!
-//! A callback only observes; it can change nothing except to stop the run early.
+//! A callback only observes; it can change nothing except to stop the run early. It ignores what it does not implement.
 
 use augment::Image;
 
@@ -9,16 +9,16 @@ use crate::{evaluation::MainScores, profile::Profile};
 /// Receives the events of a run.
 pub trait Callback {
     /// Called during a long operation `what`, of which `done` of `total` is done.
-    fn progress(&self, what: &str, done: usize, total: usize);
+    fn progress(&self, _what: &str, _done: usize, _total: usize) {}
 
     /// Called with a message for the user.
-    fn note(&self, text: &str);
+    fn note(&self, _text: &str) {}
 
     /// Called after each step.
-    fn step(&self, report: &StepReport);
+    fn step(&self, _: &StepReport) {}
 
     /// Called after each evaluation.
-    fn epoch(&self, report: &EpochReport);
+    fn epoch(&self, _: &EpochReport) {}
 
     /// Called at the end of the run, with the time spent on each activity.
     fn profile(&self, _: &Profile) {}
@@ -29,7 +29,9 @@ pub trait Callback {
     }
 
     /// Returns whether to stop after this step.
-    fn should_stop(&self) -> bool;
+    fn should_stop(&self) -> bool {
+        false
+    }
 
     /// Finds out whether another process has taken the run over, so that nothing more may be logged for it.
     fn is_taken_over(&self) -> bool {

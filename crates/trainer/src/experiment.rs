@@ -147,8 +147,8 @@ pub struct AugmentSection {
 pub struct ModelSection {
     /// The backbone, which computes features from images.
     pub backbone: BackboneConfig,
-    /// A file of published weights, or a name by which the program finds one; empty for random
-    /// initialisation.
+    /// A file of published weights, or a name by which the program finds one; or the folder of a run, a bundle or a
+    /// fold, whose model training continues from; empty for random initialisation.
     pub pretrained: PathBuf,
 }
 

@@ -19,7 +19,7 @@ use base::{Clock, Epochs, Length, Seed, Task, task::Unit};
 use candle::Device;
 use data::{Attribute, CacheDir, Content, Manifest, Pack, Packs, PseudoLabels, Sides, Use};
 use infer::Serving;
-use models::{LoadedWeights, Model, ModelSpec, read_weights};
+use models::{Model, ModelSpec, read_weights};
 
 pub use self::{epochs::course_of, error::PlanError, phase::Phase, sides::divide};
 pub(crate) use self::{error::wrong, phase::Restored, sides::folds};
@@ -29,8 +29,8 @@ use self::{
     sides::TrainingSets,
 };
 use crate::{
-    callback::Callback, experiment::Experiment, groups::ParamGroups, open_device::OpenDevice,
-    phase::TrainOn, span::Span,
+    callback::Callback, continued::Earlier, experiment::Experiment, groups::ParamGroups,
+    open_device::OpenDevice, phase::TrainOn, span::Span,
 };
 
 /// A run that is ready to train.
@@ -89,7 +89,8 @@ pub struct Plan {
     pub device: Device,
     /// The device that networks run on, once it is open.
     opened: OnceLock<OpenDevice>,
-    /// The file of published weights, as this machine finds it; empty for random initialisation.
+    /// The file of published weights, or the folder of the bundle to continue from, as this machine finds it; empty
+    /// for random initialisation.
     pub pretrained: PathBuf,
     /// Whether a run may be resumed with changed settings, labels or weights.
     pub allow_changes: bool,
@@ -229,22 +230,31 @@ impl Plan {
         self.numbers[image].get(self.predicted?).copied().filter(|it| !it.is_nan())
     }
 
+    /// Returns the name of an image's group.
+    pub fn group(&self, image: usize) -> &str {
+        &self.groups[self.persons[image]]
+    }
+
     /// Returns the clock after `step` steps.
     pub fn clock(&self, step: usize) -> Clock {
         Clock { step, total: self.epochs.total(), epoch: self.epochs.epoch(step) }
     }
 
-    /// Returns the model before the first step, with pretrained weights if they are set, and how these fit.
+    /// Returns the model before the first step, with pretrained weights if they are set, and in a line how these
+    /// fit.
     ///
     /// # Errors
-    /// Published weights that cannot be read or are of another network, or a network that does not fit in
+    /// Published weights or a bundle that cannot be read or are of another network, or a network that does not fit in
     /// memory.
-    pub fn model(&self) -> Result<(Rc<Model>, Option<LoadedWeights>), PlanError> {
+    pub fn model(&self) -> Result<(Rc<Model>, Option<String>), PlanError> {
         self.check_room()?;
-        let model = self.bare_model()?;
-        let loaded = match self.pretrained.as_os_str().is_empty() {
-            true => None,
-            false => Some(model.load_pretrained(&read_weights(&self.pretrained)?)?),
+        let (model, path) = (self.bare_model()?, &self.pretrained);
+        let loaded = match path {
+            it if it.as_os_str().is_empty() => None,
+            it if it.is_dir() => {
+                Some(Earlier::open(it)?.load_into(&model, &self.task)?.to_string())
+            }
+            it => Some(model.load_pretrained(&read_weights(it)?)?.to_string()),
         };
         Ok((model, loaded))
     }

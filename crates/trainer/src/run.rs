@@ -9,6 +9,7 @@
 //! timing.csv      times and speeds, kept apart because they are not reproducible
 //! best/           the bundle of the best evaluation
 //! checkpoints/    the state that a run is resumed from
+//! pretrained/     a copy of the bundle that it continues from, if there is one (`keep.rs`)
 //! valid.csv       the best bundle's probabilities for the validation set
 //! test.csv      the same for the test set, where the source has one
 //! *_classes.csv   for each of these tables the scores of every class, and

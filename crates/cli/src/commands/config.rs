@@ -13,6 +13,7 @@ use trainer::{DEFAULT, Experiment};
 use crate::{
     End,
     args::ExperimentArgs,
+    continued,
     output::Output,
     pretrained, runs,
     settings::{elements, settings, table},
@@ -32,9 +33,13 @@ pub(crate) fn show(config: Option<PathBuf>, set: Vec<String>) -> anyhow::Result<
     let args = ExperimentArgs { config: config.as_deref().map(file).transpose()?, set };
     let layers = runs::layers(&args)?.0;
     let default = Layer::from_toml("configs/default.toml", DEFAULT)?;
-    let without_weights: Experiment = load(&default, &layers)?;
-    let before: BTreeMap<Vec<String>, Value> =
-        settings(&table(&without_weights)).into_iter().map(|it| (it.path, it.value)).collect();
+    // A bundle may make layers valid that are not without it: all that they leave out is the bundle's then.
+    let without_weights = load::<Experiment>(&default, &layers).ok();
+    let before: BTreeMap<Vec<String>, Value> = without_weights
+        .map_or_else(Vec::new, |it| settings(&table(&it)))
+        .into_iter()
+        .map(|it| (it.path, it.value))
+        .collect();
     let (mut section, mut lines) = (Vec::new(), Vec::new());
     for it in settings(&table(&resolved(&args)?)) {
         let (key, within) = it.path.split_last().expect("a setting has a name");
@@ -95,8 +100,9 @@ pub(crate) fn schema() -> anyhow::Result<End> {
 
 /// Loads an experiment, with the settings that its weights determine if they are on this machine.
 fn resolved(args: &ExperimentArgs) -> anyhow::Result<Experiment> {
-    let mut experiment = runs::experiment(args)?.0;
-    pretrained::settle_if_here(&mut experiment, args, &Terminal::new())?;
+    let terminal = Terminal::new();
+    let mut experiment = continued::experiment(args, &terminal)?.0;
+    pretrained::settle_if_here(&mut experiment, args, &terminal)?;
     Ok(experiment)
 }
 

@@ -14,9 +14,10 @@ use super::train::announce;
 use crate::{
     End,
     args::ExperimentArgs,
+    continued,
     json::emit,
     preparation::{check_settings, manifest, use_threads},
-    pretrained, runs,
+    pretrained,
     terminal::Terminal,
 };
 
@@ -82,7 +83,7 @@ pub(crate) fn overfit(args: &ExperimentArgs, n: usize, profile: bool) -> anyhow:
 
 /// Loads and checks the settings.
 fn experiment(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Result<Experiment> {
-    let (mut experiment, _) = runs::experiment(args)?;
+    let (mut experiment, _) = continued::experiment(args, terminal)?;
     check_settings(&experiment)?;
     // A dry run is not worth tracking.
     experiment.track.clear();

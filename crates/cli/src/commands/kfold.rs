@@ -25,6 +25,7 @@ use super::{
 use crate::{
     End,
     args::{ExperimentArgs, KfoldArgs, KfoldCommand},
+    continued::{self, Origin, Scored},
     json::emit,
     phrases::argument,
     preparation::{check_settings, manifest, use_threads},
@@ -117,7 +118,7 @@ impl Opened {
         again: &str,
         terminal: &Terminal,
     ) -> anyhow::Result<Opened> {
-        let (experiment, name) = runs::experiment(args)?;
+        let (experiment, name) = continued::experiment(args, terminal)?;
         let mut experiment = with_folds(&experiment, n_folds);
         prepare(&experiment)?;
         pretrained::settle(&mut experiment, args, terminal)?;
@@ -126,11 +127,13 @@ impl Opened {
         let plan = trainer::Plan::new(&experiment, &manifest, 0, &Device::Cpu, terminal)?;
         plan.model()?;
         trainer::check_memory(&plan, terminal)?;
+        let origin = Origin::of(&plan, &Scored::by_folds_of(&plan), terminal)?;
         let mut settings = portable(&experiment)?;
         let config = settings.stored.to_toml();
         let run = runs::begin_with(&experiment, &config, &format!("{name}-kfold"));
         let run = run.map_err(|err| with_way_on(err, again))?;
         keep_weights(&mut settings, &run)?;
+        origin.map_or(Ok(()), |it| it.write(&run))?;
         let dir = run.dir().to_owned();
         drop(run);
         Ok(Opened { settings, manifest, run: Run::open_together(&dir)? })

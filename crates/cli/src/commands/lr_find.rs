@@ -9,6 +9,7 @@ use trainer::{Curve, Plan, Range, Run, Suggestion};
 use crate::{
     End,
     args::ExperimentArgs,
+    continued,
     drawing::{Axis, Curves, Mark, OWN_PNG, Panel, number, png},
     output::Output,
     preparation::{check_settings, manifest, use_threads},
@@ -29,7 +30,7 @@ pub(crate) fn lr_find(
     output.check(&OWN_PNG)?;
     let terminal = Terminal::new();
     let (mut experiment, run) = match named {
-        None => (runs::experiment(args)?.0, None),
+        None => (continued::experiment(args, &terminal)?.0, None),
         Some(named) => {
             let run = Run::open(&runs::find_with(named, None, &args.set)?)?;
             (runs::experiment_of(run.dir(), &args.set)?, Some(run))

@@ -10,7 +10,7 @@ use serde_json::json;
 use toml::Table;
 use trainer::{
     AllData, Ended, Estimate, Experiment, FitError, Plan, Run, RunError, check_memory, fit,
-    kfold::is_kfold,
+    keep_earlier, kfold::is_kfold,
 };
 
 use super::{
@@ -20,6 +20,7 @@ use super::{
 use crate::{
     End,
     args::ExperimentArgs,
+    continued::{self, Origin, Scored},
     json::emit,
     output::has_events,
     phrases::{self, argument, count, metric, seconds},
@@ -51,7 +52,7 @@ pub(crate) fn train(
             (settings_like(dir, &args.set)?, runs::name_of(dir), None)
         }
         None => {
-            let (experiment, name) = runs::experiment(args)?;
+            let (experiment, name) = continued::experiment(args, &terminal)?;
             (experiment, name, None)
         }
         Some(named) => {
@@ -99,8 +100,11 @@ pub(crate) fn train(
             // Weights that do not fit fail here, before the run has a folder.
             plan.model()?;
             check_memory(&plan, &terminal)?;
+            let origin = Origin::of(&plan, &Scored::by(&plan), &terminal)?;
             let name = if after.is_some() { format!("{name}-all") } else { name };
             let run = runs::begin(&experiment, &name)?;
+            keep_earlier(&mut plan, &run)?;
+            origin.map_or(Ok(()), |it| it.write(&run))?;
             after.map_or(Ok(()), |it| it.estimate.write(&run))?;
             run
         }

@@ -162,6 +162,24 @@ const RUN: &[File] = &[
         &[],
     ),
     (
+        "pretrained/bundle.toml, pretrained/weights-{member}-{tag}.safetensors",
+        "A copy of the bundle that the run continues from, where `model.pretrained` names one; the run's settings name \
+         the copy.",
+        &[],
+    ),
+    (
+        "pretrained/split.csv",
+        "The groups that this bundle was trained on, if they are known.",
+        &[("group", "the group"), ("side", "`train`")],
+    ),
+    (
+        "pretrained/origin.toml",
+        "Where the run continues from: the folder of the bundle, and if they are known the number of groups that it was \
+         `trained_on`, and how many of these the run is validated on (`of_validation`) and tested on (`of_test`): scores \
+         there are too good.",
+        &[],
+    ),
+    (
         "checkpoints/{step}.safetensors",
         "Everything that the next step depends on: weights, the optimizer's state, the average, the weights that a later \
          phase restores, and in the header the run's state, settings, the SHA-256 of `data.csv` and a CRC-32 of the \
@@ -266,6 +284,12 @@ const KFOLD: &[File] = &[
     (
         "pretrained.{ending}",
         "The published weights that every fold starts from, where the settings name them by an absolute path.",
+        &[],
+    ),
+    (
+        "pretrained/bundle.toml, pretrained/weights-{member}-{tag}.safetensors, pretrained/split.csv, \
+         pretrained/origin.toml",
+        "As in a run: the bundle that every fold continues from. What is validated on is that of all folds.",
         &[],
     ),
     (

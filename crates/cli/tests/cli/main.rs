@@ -5,6 +5,7 @@
 mod attributes;
 mod bench;
 mod config;
+mod continued;
 mod conventions;
 mod device;
 mod eda;

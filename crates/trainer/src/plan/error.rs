@@ -3,7 +3,7 @@
 use data::{LoadError, PackError, SplitError};
 use models::WeightsError;
 
-use crate::phase::PhaseSection;
+use crate::{continued::EarlierError, phase::PhaseSection};
 
 /// Why a run cannot be planned.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,9 @@ pub enum PlanError {
     /// Published weights cannot be read or used.
     #[error("`model.pretrained`: {0}")]
     Weights(#[from] WeightsError),
+    /// The bundle to continue from cannot be read or used.
+    #[error("`model.pretrained`: {0}")]
+    Earlier(#[from] EarlierError),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle::Error),

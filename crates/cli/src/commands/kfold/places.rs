@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use base::{config::Layer, text};
-use trainer::{Experiment, Run};
+use trainer::{Earlier, Experiment, PRETRAINED, Run};
 
 use crate::runs;
 
@@ -42,9 +42,19 @@ pub(super) fn portable(experiment: &Experiment) -> anyhow::Result<Settings> {
     Ok(Settings { stored, own: experiment.clone() })
 }
 
-/// Puts published weights beside the folds if their path is absolute, as that of the hub's cache is.
+/// Puts published weights beside the folds if their path is absolute, as that of the hub's cache is, and a bundle to
+/// continue from in any case, since it may change.
 pub(super) fn keep_weights(settings: &mut Settings, run: &Run) -> anyhow::Result<()> {
     let path = settings.own.model.pretrained.clone();
+    let name = runs::name_of(run.dir());
+    let stored = |file: &str| settings.stored.run.dir.join(&name).join(file);
+    if path.is_dir() {
+        let copy = run.dir().join(PRETRAINED);
+        Earlier::open(&path)?.copy_to(&copy)?;
+        settings.own.model.pretrained = copy;
+        settings.stored.model.pretrained = stored(PRETRAINED);
+        return Ok(run.write("config.toml", &settings.stored.to_toml())?);
+    }
     if path.is_relative() {
         return Ok(());
     }
@@ -56,8 +66,7 @@ pub(super) fn keep_weights(settings: &mut Settings, run: &Run) -> anyhow::Result
     fs::hard_link(&whole, &to)
         .or_else(|_| fs::copy(&whole, &to).map(drop))
         .with_context(|| to.display().to_string())?;
-    let name = runs::name_of(run.dir());
-    settings.stored.model.pretrained = settings.stored.run.dir.join(name).join(file);
+    settings.stored.model.pretrained = stored(&file);
     Ok(run.write("config.toml", &settings.stored.to_toml())?)
 }
 
