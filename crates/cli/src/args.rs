@@ -25,7 +25,7 @@ pub(crate) use self::{
     bench::{BenchCommand, CompareArgs, MeasureArgs, NetworkArgs, OtherArgs, ScaleStep},
     common::{DeviceArgs, ExperimentArgs, JoinArgs, JsonArgs, ModelArgs},
     data::{DataCommand, ShowArgs},
-    device::{CheckArgs, DeviceCommand},
+    device::{CheckArgs, DeviceCommand, STEPS, TRAINING},
     ensemble::EnsembleArgs,
     evaluate::{EvaluateArgs, Side},
     explain::{ExplainArgs, LabelledSide},

@@ -205,8 +205,9 @@ impl Device {
         self.context.meter().clone()
     }
 
-    /// Sets the meter to zero.
+    /// Sets the meter to zero, and [`Usage::most_used`] to what is used now.
     pub fn reset_meter(&self) {
+        self.memory.reset_most_used();
         *self.context.meter() = Meter::default();
     }
 }

@@ -76,7 +76,7 @@ struct Pool {
 pub struct Usage {
     /// Bytes of live buffers.
     pub used: usize,
-    /// The most that `used` has been.
+    /// The most that `used` has been, since [`Device::reset_meter`](crate::Device::reset_meter).
     pub most_used: usize,
     /// Bytes of freed buffers that wait for their next use.
     pub cached: usize,
@@ -318,6 +318,11 @@ impl Memory {
     pub(crate) fn usage(&self) -> Usage {
         let pool = lock(&self.pool);
         Usage { used: pool.used, most_used: pool.most_used, cached: pool.n_cached }
+    }
+
+    pub(crate) fn reset_most_used(&self) {
+        let mut pool = lock(&self.pool);
+        pool.most_used = pool.used;
     }
 
     pub(crate) fn free_memory(&self) -> Result<(usize, usize)> {

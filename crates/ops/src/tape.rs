@@ -124,29 +124,22 @@ impl Tape {
 
     /// Exports `value` as a leaf of candle's graph, for candle's own differentiable operations.
     pub fn export(&self, value: &Value) -> Result<Tensor> {
-        self.exported(value, value.tensor()?)
+        self.add_export(value.slot(), value.tensor()?)
     }
 
     /// Exports values together, which waits for a card once.
     pub fn export_all(&self, values: &[Value]) -> Result<Vec<Tensor>> {
         let tensors = Value::tensors(values)?;
-        values.iter().zip(tensors).map(|(it, tensor)| self.exported(it, tensor)).collect()
+        values.iter().zip(tensors).map(|(it, tensor)| self.add_export(it.slot(), tensor)).collect()
     }
 
-    /// - `tensor`: that of the value.
-    fn exported(&self, value: &Value, tensor: Tensor) -> Result<Tensor> {
-        let Some((_, slot)) = &value.place else { return Ok(tensor) };
-        let var = Var::from_tensor(&tensor)?;
-        self.0.borrow_mut().exports.push((var.clone(), *slot));
-        Ok(var.as_tensor().clone())
-    }
-
-    /// Makes a tensor, which is that of a slot and a variable if it is one, a leaf of candle's graph.
-    #[cfg(feature = "candle-cuda")]
+    /// Makes the tensor of a value a leaf of candle's graph, unless the value is a constant.
     pub(crate) fn add_export(&self, Slot(slot): Slot, tensor: Tensor) -> Result<Tensor> {
         let Some(slot) = slot else { return Ok(tensor) };
-        self.0.borrow_mut().exports.push((Var::from_tensor(&tensor)?, slot));
-        Ok(tensor)
+        // A copy, unless the tensor is a variable already.
+        let var = Var::from_tensor(&tensor)?;
+        self.0.borrow_mut().exports.push((var.clone(), slot));
+        Ok(var.into_inner())
     }
 
     /// Runs the backward pass from a scalar of candle's graph to every leaf of this tape.

@@ -11,6 +11,7 @@ mod average;
 mod begin;
 mod callback;
 mod card_optimizer;
+pub mod check;
 mod checkpoint;
 mod checkpoint_writer;
 mod clip;

@@ -1,8 +1,9 @@
 //! The device of a run, open: the CPU, or one of NVIDIA's cards.
 //!
-//! With `auto` it is the first card that no other run of this machine has, or the CPU if there is no card. Which card
-//! a run has is marked by a lock on a file in the folder of temporary files, which ends with the process. So the
-//! processes of a cross-validation have a card each; where there are more of them than cards, they share them.
+//! With `auto` it is the first card that no other run of this machine has and that can be opened, or the CPU if there is
+//! none. Which card a run has is marked by a lock on a file in the folder of temporary files, which ends with the
+//! process. So the processes of a cross-validation have a card each; where there are more of them than cards, they share
+//! them.
 
 use std::{env, fs::File, process};
 
@@ -33,18 +34,33 @@ impl OpenDevice {
         match setting {
             DeviceSetting::Cpu => Ok(OpenDevice::cpu(None)),
             DeviceSetting::Cuda(idx) => OpenDevice::card(storage, idx, mark(idx)),
-            DeviceSetting::Auto => {
-                let is_amp = storage != Storage::F32;
-                let in_f32 = "`amp` has no effect without a card: training in f32 on the CPU";
-                let n = Device::count();
-                if n == 0 {
-                    return Ok(OpenDevice::cpu(is_amp.then(|| in_f32.to_owned())));
-                }
-                let (idx, of_run) = first_free(n, process::id() as usize, &mark);
-                Ok(OpenDevice::card(storage, idx, of_run).unwrap_or_else(|err| {
-                    let more = if is_amp { format!("; {in_f32}") } else { String::new() };
-                    OpenDevice::cpu(Some(format!("training on the CPU: {err}{more}")))
-                }))
+            DeviceSetting::Auto => Ok(OpenDevice::auto(storage)),
+        }
+    }
+
+    /// Opens a card that no other run has, or else one that another has, or else none.
+    fn auto(storage: Storage) -> OpenDevice {
+        let is_amp = storage != Storage::F32;
+        let in_f32 = "`amp` has no effect without a card: training in f32 on the CPU";
+        let n = Device::count();
+        if n == 0 {
+            return OpenDevice::cpu(is_amp.then(|| in_f32.to_owned()));
+        }
+        let open = |idx, mark: Option<File>| OpenDevice::card(storage, idx, mark);
+        let (opened, failed) = first_that_opens(n, process::id() as usize, &mark, &open);
+        let failed: Vec<String> = failed.iter().map(ToString::to_string).collect();
+        let failed = failed.join("; ");
+        match opened {
+            Some(it) if failed.is_empty() => it,
+            Some(it) => {
+                let note = it
+                    .note
+                    .map(|note| format!("{note}; a card before it cannot be used: {failed}"));
+                OpenDevice { note, ..it }
+            }
+            None => {
+                let more = if is_amp { format!("; {in_f32}") } else { String::new() };
+                OpenDevice::cpu(Some(format!("training on the CPU: {failed}{more}")))
             }
         }
     }
@@ -57,6 +73,13 @@ impl OpenDevice {
         let device = Device::open(idx)?;
         let note = format!("training on {device:?} in {}", storage.name());
         Ok(OpenDevice { card: Some((device, storage)), note: Some(note), _mark: mark })
+    }
+
+    /// A card that is open already, and that nobody marks.
+    ///
+    /// - `storage`: how it stores activations.
+    pub(crate) fn open_already(device: &Device, storage: Storage) -> OpenDevice {
+        OpenDevice { card: Some((device.clone(), storage)), note: None, _mark: None }
     }
 
     /// Describes what the bits of a run depend on: the kind of card and the type of activations; `None` for the CPU.
@@ -86,21 +109,42 @@ fn mark(idx: usize) -> Option<File> {
     file.ok().filter(|it| it.try_lock().is_ok())
 }
 
-/// Returns the first card that can be marked, with its mark; one by the number of the process if none can.
-fn first_free<T>(
+/// Opens the first card that can be marked and opened; if there is none, the first that can be opened, from one by the
+/// number of the process on. Returns why others could not be opened as well.
+fn first_that_opens<M, T>(
     n: usize,
     process: usize,
-    mark: &dyn Fn(usize) -> Option<T>,
-) -> (usize, Option<T>) {
-    let free = (0..n).find_map(|idx| Some((idx, Some(mark(idx)?))));
-    free.unwrap_or((process % n.max(1), None))
+    mark: &dyn Fn(usize) -> Option<M>,
+    open: &dyn Fn(usize, Option<M>) -> Result<T, Error>,
+) -> (Option<T>, Vec<Error>) {
+    let (mut marked, mut failed) = (Vec::new(), Vec::new());
+    let mut attempt = |idx, mark| match open(idx, mark) {
+        Ok(it) => Some(it),
+        Err(err) => {
+            failed.push(err);
+            None
+        }
+    };
+    for idx in 0..n {
+        let Some(it) = mark(idx) else {
+            marked.push(idx);
+            continue;
+        };
+        if let Some(it) = attempt(idx, Some(it)) {
+            return (Some(it), failed);
+        }
+    }
+    let start = process % marked.len().max(1);
+    marked.rotate_left(start);
+    let opened = marked.into_iter().find_map(|idx| attempt(idx, None));
+    (opened, failed)
 }
 
 #[cfg(test)]
 mod tests {
-    use gpu::{Device, Storage};
+    use gpu::{Device, Error, Storage};
 
-    use super::{DeviceSetting, OpenDevice, first_free};
+    use super::{DeviceSetting, OpenDevice, first_that_opens};
 
     #[test]
     fn without_a_card_auto_is_the_cpu_and_a_card_is_an_error() {
@@ -124,12 +168,44 @@ mod tests {
         }
     }
 
+    /// The card that is opened of three, whether it is marked, and those that fail before.
+    ///
+    /// - `taken`, `broken`: cards of other runs, and those that cannot be opened.
+    fn opened(
+        process: usize,
+        taken: &[usize],
+        broken: &[usize],
+    ) -> (Option<(usize, bool)>, Vec<usize>) {
+        let mark = |idx| (!taken.contains(&idx)).then_some(idx);
+        let open = |idx, mark: Option<usize>| {
+            assert!(mark.is_none_or(|it| it == idx));
+            match broken.contains(&idx) {
+                true => Err(Error::NoDevice { index: idx, count: 3 }),
+                false => Ok((idx, mark.is_some())),
+            }
+        };
+        let (opened, failed) = first_that_opens(3, process, &mark, &open);
+        let of = |it: &Error| match it {
+            Error::NoDevice { index, .. } => *index,
+            _ => usize::MAX,
+        };
+        (opened, failed.iter().map(of).collect())
+    }
+
     #[test]
     fn processes_take_a_card_each_and_share_them_when_there_are_no_more() {
-        let is_taken = |taken: &'static [usize]| move |idx| (!taken.contains(&idx)).then_some(idx);
-        assert_eq!(first_free(3, 7, &is_taken(&[])), (0, Some(0)));
-        assert_eq!(first_free(3, 7, &is_taken(&[0, 2])), (1, Some(1)));
-        assert_eq!(first_free(3, 7, &is_taken(&[0, 1, 2])), (1, None));
-        assert_eq!(first_free(3, 9, &is_taken(&[0, 1, 2])), (0, None));
+        assert_eq!(opened(7, &[], &[]), (Some((0, true)), vec![]));
+        assert_eq!(opened(7, &[0, 2], &[]), (Some((1, true)), vec![]));
+        assert_eq!(opened(7, &[0, 1, 2], &[]), (Some((1, false)), vec![]));
+        assert_eq!(opened(9, &[0, 1, 2], &[]), (Some((0, false)), vec![]));
+    }
+
+    #[test]
+    fn a_card_that_cannot_be_opened_is_passed_over() {
+        assert_eq!(opened(7, &[], &[0, 1]), (Some((2, true)), vec![0, 1]));
+        // A free one first, then one of another run.
+        assert_eq!(opened(8, &[1, 2], &[0]), (Some((1, false)), vec![0]));
+        assert_eq!(opened(9, &[1, 2], &[0, 2]), (Some((1, false)), vec![0, 2]));
+        assert_eq!(opened(7, &[2], &[0, 1, 2]), (None, vec![0, 1, 2]));
     }
 }

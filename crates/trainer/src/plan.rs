@@ -212,6 +212,20 @@ impl Plan {
         Ok(self.opened.get_or_init(|| opened))
     }
 
+    /// Makes networks run on a card that is open already, whatever the settings say.
+    ///
+    /// # Errors
+    /// A device was opened before.
+    pub(crate) fn use_card(
+        &self,
+        device: &gpu::Device,
+        storage: gpu::Storage,
+    ) -> Result<(), PlanError> {
+        let opened = OpenDevice::open_already(device, storage);
+        let is_open = |_| wrong("device")("another device is open".to_owned());
+        self.opened.set(opened).map_err(is_open)
+    }
+
     /// Returns the card that networks run on; `None` for the CPU. It is opened the first time.
     ///
     /// # Errors

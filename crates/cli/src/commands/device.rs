@@ -1,11 +1,12 @@
 //! `maskfit device check`: what a card computes, against f64 on the CPU, and how fast it is.
 //!
-//! The report has sections, each a function: the card, kernels, timings, training. A section is text, which is printed
-//! and written, and JSON.
+//! The report has sections, each a function: the card, kernels, steps, timings, training. A section is text, which is
+//! printed and written, and JSON.
 
 mod card;
 mod kernels;
 mod section;
+mod steps;
 mod timings;
 mod training;
 
@@ -19,7 +20,7 @@ use trainer::Callback as _;
 use self::section::Section;
 use crate::{
     End,
-    args::{CheckArgs, DeviceCommand},
+    args::{CheckArgs, DeviceCommand, STEPS, TRAINING},
     new_folder::NewFolder,
     terminal::Terminal,
 };
@@ -69,22 +70,28 @@ fn check(
     terminal: &Terminal,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let only: Vec<&str> = match args.only.as_slice() {
-        [] => families().collect(),
-        some => some.iter().map(String::as_str).collect(),
-    };
+    let is_asked =
+        |name: &str| args.only.is_empty() || args.only.iter().any(|it| it.as_str() == name);
+    let families: Vec<&str> = families().filter(|it| is_asked(it)).collect();
     let should_stop = &|| terminal.should_stop();
-    report.add(card::section(device)?);
-    report.add(kernels::section(device, &only, args.all, should_stop)?);
     // After a fault the driver refuses everything that this program asks for.
-    let is_broken = report.n_failed > 0 && device.synchronize().is_err();
-    if args.all && !is_broken {
-        report.add(timings::section(device, &only, should_stop)?);
-        if args.only.is_empty()
-            && let Some(section) = training::section(device, should_stop)?
-        {
-            report.add(section);
-        }
+    let is_broken = |report: &Report| report.n_failed > 0 && device.synchronize().is_err();
+    report.add(card::section(device)?);
+    if !families.is_empty() {
+        report.add(kernels::section(device, &families, args.all, should_stop)?);
+    }
+    if is_asked(STEPS) && !is_broken(report) {
+        report.add(steps::section(device, steps::networks(args.all), should_stop)?);
+    }
+    if args.all && !families.is_empty() && !is_broken(report) {
+        report.add(timings::section(device, &families, should_stop)?);
+    }
+    let is_training = match args.only.is_empty() {
+        true => args.all,
+        false => is_asked(TRAINING),
+    };
+    if is_training && !is_broken(report) {
+        report.add(training::section(device, should_stop)?);
     }
     Ok(())
 }

@@ -82,6 +82,33 @@ fn kernels_are_compared_with_f64() {
 }
 
 #[test]
+fn ten_steps_are_compared_with_the_cpu() {
+    let bench = Bench::empty();
+    let output = emulated(&bench, &["--only", "steps", "-o", "out"]).output().unwrap();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    assert_eq!(err, "ten steps: EfficientNet\n");
+    let faults = fs::read_to_string(bench.path("emulator")).unwrap();
+    let is_fault = |it: &str| it.starts_with("fault:") || it.starts_with("leak:");
+    assert!(!faults.lines().any(is_fault) && faults.contains("kernel: sgd"), "{faults}");
+    let rows = out.lines().filter(|it| it.starts_with("EfficientNet"));
+    let rows: Vec<Vec<&str>> = rows.map(|it| it.split_whitespace().collect()).collect();
+    let json = fs::read_to_string(bench.path("out/check.json")).unwrap();
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert!(json.get("kernels").is_none() && json.get("training").is_none());
+    let steps = json["steps"].as_array().unwrap();
+    assert_eq!((rows.len(), steps.len()), (3, 3), "{out}");
+    for ((row, found), storage) in rows.iter().zip(steps).zip(["f32", "bf16", "f16"]) {
+        assert_eq!((row.len(), row[1]), (5, storage), "{out}");
+        assert_eq!(found["storage"], storage);
+        let (apart, most) = (&found["changes"], &found["bounds"]["changes"]);
+        let (apart, most) = (apart["weights"].as_f64().unwrap(), most.as_f64().unwrap());
+        assert!(apart > 0.0 && apart <= most, "{found}");
+        assert_eq!(found["failures"].as_array().map(Vec::len), Some(0));
+    }
+}
+
+#[test]
 fn ctrl_c_stops_it() {
     let bench = Bench::empty();
     let mut command = emulated(&bench, &["-o", "out"]);

@@ -1,7 +1,11 @@
 //! What a step costs: waits, allocations, launches, bytes, seconds; and the memory of a run.
 
-use gpu::Meter;
-use trainer::{FitError, Run, check_memory, fit};
+use gpu::{Device, Meter, Storage};
+use trainer::{
+    FitError, Run,
+    check::{EFFICIENTNET, Training},
+    check_memory, fit,
+};
 
 use crate::harness::{Steps, experiment, losses, on_card, plan};
 
@@ -38,6 +42,30 @@ fn a_step_of_b0_has_fewer_than_600_launches() {
         }
         assert!(launches < 600, "{launches} launches");
         assert_eq!(meter.synchronisations, 1);
+    });
+}
+
+#[test]
+fn steps_on_random_pixels_are_timed_and_one_that_does_not_fit_is_an_error() {
+    on_card(|_, claim| {
+        claim.set_memory(MEMORY);
+        let device = Device::open(claim.card()).expect("an emulated card");
+        let training = |n| Training::new(&EFFICIENTNET, (&device, Storage::F16), n, [36, 32]);
+        let mut few = training(4).expect("a network");
+        few.steps(2).expect("two steps");
+        let before = device.read_meter();
+        assert!(few.steps(3).expect("three steps") > 0.0);
+        let after = device.read_meter();
+        // Of each step, and before and after them.
+        assert_eq!(after.synchronisations - before.synchronisations, 3 + 2);
+        assert_eq!(after.allocations, before.allocations);
+        let used = few.most_used();
+        assert!((MEMORY as usize / 20..MEMORY as usize).contains(&used), "{used}");
+        drop(few);
+        device.empty_cache().expect("a working card");
+        let err = training(64).and_then(|mut it| it.steps(1)).expect_err("it does not fit");
+        // What `device check` recognises it by.
+        assert!(err.to_string().contains("out of memory"), "{err}");
     });
 }
 

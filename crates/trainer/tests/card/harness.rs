@@ -1,6 +1,7 @@
-//! A tiny experiment, and its training on the CPU and on a card of the emulator.
+//! A tiny experiment of [`check`], and its training on the CPU and on a card of the emulator.
 
 use std::{
+    iter,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -8,57 +9,23 @@ use std::{
     time::Instant,
 };
 
-use base::config::Layer;
-use candle::Device;
-use data::{Context, Manifest};
 use emulator::client::{Claim, Emulator};
-use gpu::Meter;
-use trainer::{Callback, EpochReport, Experiment, Plan, Range, StepReport, lr_find};
-
-/// The settings that differ from the defaults.
-const SETTINGS: &str = r#"
-[data]
-source = { kind = "synthetic_people", n_people = 4, n_test = 0, size = [40, 36], wrong_labels = 0.0, seed = 5 }
-split = { kind = "profile", ratio = 0.25 }
-
-[augment]
-train = [{ kind = "random_crop", size = [36, 32] }, { kind = "horizontal_flip" }]
-eval = [{ kind = "center_crop", size = [36, 32] }]
-
-[train]
-total = "2 epochs"
-batch_size = 6
-
-[run]
-check_memory = false
-report = false
-"#;
-
-pub(crate) const EFFICIENTNET: &str = "model.backbone={ kind = \"efficientnet\", variant = \"b0\", width = 0.25, depth = 0.1, drop_path = 0.1 }";
-pub(crate) const RESNET: &str =
-    "model.backbone={ kind = \"resnet\", depth = 18, width = 0.125, drop_path = 0.1 }";
-pub(crate) const CONVNEXT: &str =
-    "model.backbone={ kind = \"convnext\", size = \"tiny\", width = 0.125, layer_scale = 0.1 }";
+use gpu::{Meter, Storage};
+use trainer::{
+    Callback, EpochReport, Experiment, Plan, Range, StepReport,
+    check::{self, Agreement, Bounds, Network, Taken, take},
+    lr_find,
+};
 
 /// The tiny experiment on a device, with further settings.
 pub(crate) fn experiment(device: &str, sets: &[&str]) -> Experiment {
     let device = format!("device={device}");
-    let mut layers = vec![Layer::from_toml("tiny", SETTINGS).expect("TOML")];
-    let sets = [EFFICIENTNET, &device].into_iter().chain(sets.iter().copied());
-    let sets: Vec<String> = sets.map(str::to_owned).collect();
-    layers.extend(Layer::from_sets(&sets).expect("assignments"));
-    Experiment::load(&layers).expect("settings that fit")
-}
-
-fn manifest(experiment: &Experiment) -> Manifest {
-    let context =
-        Context { cache: None, max_pixels: experiment.data.max_pixels, progress: &|_, _| {} };
-    experiment.manifest(&context).expect("synthetic people have no faults")
+    let sets: Vec<&str> = iter::once(device.as_str()).chain(sets.iter().copied()).collect();
+    check::experiment(&check::EFFICIENTNET, &sets).expect("settings that fit")
 }
 
 pub(crate) fn plan(experiment: &Experiment) -> Plan {
-    let callback = Steps::new(None);
-    Plan::new(experiment, &manifest(experiment), 0, &Device::Cpu, &callback).expect("a plan")
+    check::plan(experiment).expect("a plan")
 }
 
 /// Records what happens in each step, and stops after some.
@@ -136,12 +103,18 @@ pub(crate) fn losses(device: &str, sets: &[&str], n: usize) -> (Vec<f64>, Vec<(M
     (losses, callback.meters.into_inner().expect("no panic"))
 }
 
-/// Checks that losses differ by no more than a share of the CPU's.
+/// The steps of a tiny run on an emulated card.
+pub(crate) fn taken(network: &Network, sets: &[&str], storage: Storage) -> Taken {
+    on_card(|_, claim| {
+        let device = gpu::Device::open(claim.card()).expect("an emulated card");
+        take(network, sets, Some((&device, storage))).expect("finite losses")
+    })
+}
+
+/// Checks that steps on a card are no further from the CPU's than rounding explains.
 #[track_caller]
-pub(crate) fn check_losses(what: &str, got: &[f64], want: &[f64], share: f64) {
-    assert_eq!(got.len(), want.len(), "{what}: another number of steps");
-    for (step, (got, want)) in got.iter().zip(want).enumerate() {
-        let apart = (got - want).abs() / want;
-        assert!(apart <= share, "{what}: step {step}: {got}, not {want}: {apart:.1e} apart");
-    }
+pub(crate) fn check_agreement(what: &str, agreement: &Agreement, bounds: &Bounds) {
+    eprintln!("{what}: {agreement:?}");
+    let problems = agreement.problems(bounds);
+    assert!(problems.is_empty(), "{what}:\n  {}", problems.join("\n  "));
 }

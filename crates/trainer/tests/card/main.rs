@@ -4,6 +4,7 @@
 //! show is timing, and the rounding of a card's divisions, exponentials and tensor cores.
 
 mod agreement;
+mod auto;
 mod costs;
 mod harness;
 mod optimizers;

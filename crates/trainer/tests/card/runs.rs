@@ -77,6 +77,8 @@ fn a_run_in_f16_with_an_average_resumes_bit_for_bit() {
         let dir = tempfile::tempdir().expect("a folder");
         let (whole, _) = run(&dir.path().join("whole"), &plans, &[]);
         let (parts, notes) = run(&dir.path().join("parts"), &plans, &[1, 3]);
+        let (got, there) = (probabilities(&whole, &plans()), on_cpu(&whole, &plans()));
+        check_near("a table of a run in f16, which is predicted in f32", &got, &there, 1e-5);
         let (whole, parts) = (files(whole.dir()), files(parts.dir()));
         assert!(whole.keys().eq(parts.keys()), "{:?}, {:?}", whole.keys(), parts.keys());
         assert!(whole.len() > 10);
@@ -133,7 +135,14 @@ fn whole_runs_agree_with_the_cpu_and_their_bundles_predict_the_same_there() {
             ][..],
             1e-3,
         ),
-        ("swa", &["average={ kind = \"swa\", from = \"2 steps\", every = \"1 steps\" }"], 1e-3),
+        (
+            "swa, with norms that are frozen after some steps",
+            &[
+                "average={ kind = \"swa\", from = \"2 steps\", every = \"1 steps\" }",
+                "train.freeze=[{ layers = \"norm\", from = \"3 steps\" }]",
+            ],
+            1e-3,
+        ),
         ("phases", &[phases], 1e-3),
     ] {
         let dir = tempfile::tempdir().expect("a folder");
