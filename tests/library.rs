@@ -63,6 +63,12 @@ fn a_run_is_trained_with_a_callback_and_predicts_as_the_program_does() {
     let named = predict::predict(&best, &images).unwrap();
     assert_eq!(named[0].0, classifier.class_names()[want[0].predicted]);
     assert_eq!(named[0].1, want[0].probabilities[want[0].predicted]);
+    // Files, of which one has no end.
+    let bytes: Vec<_> = files.iter().map(|it| it.1.bytes().unwrap().into_owned()).collect();
+    assert_eq!(classifier.predict_encoded(&bytes).unwrap(), want);
+    let cut = &bytes[0][..bytes[0].len() - 20];
+    let err = classifier.predict_encoded(&[&bytes[1], cut]).unwrap_err().to_string();
+    assert!(err.starts_with("image 1: ") && err.contains("truncated"), "{err}");
     let small = Image::new(8, 8);
     let err = classifier.predict(&[pattern(0), small]).unwrap_err().to_string();
     assert!(err.starts_with("image 1: `center_crop`: "), "{err}");

@@ -56,4 +56,4 @@ pub use transform::{
     CenterCrop, Crop, HorizontalFlip, Pad, RandomCrop, Resize, ResizeShorter, Transform,
     TransformConfig,
 };
-pub use views::{View, Views, ViewsConfig, apply_views, apply_views_to};
+pub use views::{View, Views, ViewsConfig, apply_views, apply_views_checked, apply_views_to};

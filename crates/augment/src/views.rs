@@ -15,7 +15,10 @@ mod shifts;
 
 use base::{Rng, Seed, rng::fnv1a};
 
-use crate::{Cache, Canvas, Image, Merge, Pipeline, PipelineError, Step, apply_all::apply_all};
+use crate::{
+    Cache, Canvas, DecodeError, Image, Merge, Pipeline, PipelineError, Step, apply_all::apply_all,
+    decode::is_complete,
+};
 
 base::choice! {
     /// The `[tta]` section of a config.
@@ -127,6 +130,20 @@ pub fn apply_views(
     let hash = if views.iter().any(View::is_random) { fnv1a(bytes) } else { 0 };
     let runs: Vec<_> = views.iter().map(|it| (&it.pipeline, it.stream(hash))).collect();
     apply_all(&runs, bytes, cache)
+}
+
+/// Returns the views of an encoded image that nobody has checked before, as [`apply_views`]. Not every decoder reports
+/// a missing end, or reports it as such: here it is [`DecodeError::Truncated`].
+///
+/// # Errors
+/// As [`apply_views`].
+pub fn apply_views_checked(views: &[View], bytes: &[u8]) -> Result<Vec<Image>, PipelineError> {
+    match apply_views(views, bytes, None) {
+        Ok(_) | Err(PipelineError::Decode(DecodeError::Damaged(_))) if !is_complete(bytes) => {
+            Err(PipelineError::Decode(DecodeError::Truncated))
+        }
+        made => made,
+    }
 }
 
 /// Returns the views of a decoded, upright image, as [`apply_views`] does of that of a file. Random views are seeded by

@@ -1,4 +1,4 @@
-//! Predicts decoded images with a bundle, from any thread.
+//! Predicts images with a bundle, from any thread.
 
 use std::{
     io,
@@ -7,11 +7,12 @@ use std::{
     thread,
 };
 
-use augment::{Image, PipelineError, View, apply_views_to};
+use augment::{Image, PipelineError, View, apply_views_checked, apply_views_to};
 use base::{Task, mix::whole, task::Scope};
 use candle::Device;
 use data::Batch;
 use infer::{Bundle, BundleError, PredictError, Prediction, Predictor};
+use rayon::prelude::*;
 
 /// The number of views of images per forward pass.
 const BATCH: usize = 32;
@@ -34,7 +35,7 @@ pub enum ClassifierError {
     /// The bundle cannot be opened.
     #[error(transparent)]
     Bundle(#[from] BundleError),
-    /// An image cannot be transformed as the bundle needs it.
+    /// An image cannot be decoded, or not be transformed as the bundle needs it.
     #[error("image {idx}: {source}")]
     Image {
         /// Its position.
@@ -93,46 +94,64 @@ impl Classifier {
         self.task.class_names(Scope::Joint)
     }
 
-    /// Predicts images. Of the result, `probabilities` are those of the joint classes and sum to 1.
+    /// Predicts decoded images. Of the result, `probabilities` are those of the joint classes and sum to 1.
     ///
     /// - `images`: RGB8, upright, of any size that the bundle's operations accept.
     ///
     /// # Errors
     /// The first image that an operation refuses, or an output of the network that is not finite.
     pub fn predict(&self, images: &[Image]) -> Result<Vec<Prediction>, ClassifierError> {
+        self.predict_views(images.len(), |idx| apply_views_to(&self.views, &images[idx]))
+    }
+
+    /// Predicts encoded images as `maskfit predict` does files, bit for bit: a JPEG that is reduced is decoded at a
+    /// fraction of its size, and its orientation is heeded.
+    ///
+    /// - `files`: the bytes of each.
+    ///
+    /// # Errors
+    /// The first image that cannot be decoded or that an operation refuses, or an output of the network that is not
+    /// finite.
+    pub fn predict_encoded(
+        &self,
+        files: &[impl AsRef<[u8]> + Sync],
+    ) -> Result<Vec<Prediction>, ClassifierError> {
+        self.predict_views(files.len(), |idx| apply_views_checked(&self.views, files[idx].as_ref()))
+    }
+
+    /// Predicts images.
+    ///
+    /// - `views`: returns all views of the image at a position.
+    fn predict_views(
+        &self,
+        n_images: usize,
+        views: impl Fn(usize) -> Result<Vec<Image>, PipelineError> + Sync,
+    ) -> Result<Vec<Prediction>, ClassifierError> {
         let n_each = (BATCH / self.views.len().max(1)).max(1);
-        let mut predictions = Vec::with_capacity(images.len());
-        for (nth, chunk) in images.chunks(n_each).enumerate() {
-            let loaded = self.load(chunk, nth * n_each)?;
+        let all: Vec<usize> = (0..n_images).collect();
+        let mut predictions = Vec::with_capacity(n_images);
+        for chunk in all.chunks(n_each) {
+            let n = chunk.len();
+            let empty = || Batch {
+                images: Vec::new(),
+                size: [0, 0],
+                samples: whole(n),
+                examples: (0..n).collect(),
+            };
+            let mut loaded: Vec<Batch> = self.views.iter().map(|_| empty()).collect();
+            let made: Vec<_> = chunk.par_iter().map(|&idx| (idx, views(idx))).collect();
+            for (idx, made) in made {
+                let made = made.map_err(|source| ClassifierError::Image { idx, source })?;
+                for (batch, image) in loaded.iter_mut().zip(made) {
+                    batch.size = [image.height(), image.width()].map(|it| it as usize);
+                    batch.images.extend_from_slice(image.as_raw());
+                }
+            }
             let (reply, replies) = mpsc::channel();
             self.jobs.send(Job { loaded, reply }).map_err(|_| ClassifierError::Ended)?;
             predictions.extend(replies.recv().map_err(|_| ClassifierError::Ended)??);
         }
         Ok(predictions)
-    }
-
-    /// Returns a batch of images for each view.
-    ///
-    /// - `first`: the position of the first, for errors.
-    fn load(&self, images: &[Image], first: usize) -> Result<Vec<Batch>, ClassifierError> {
-        let n = images.len();
-        let empty = || Batch {
-            images: Vec::new(),
-            size: [0, 0],
-            samples: whole(n),
-            examples: (0..n).collect(),
-        };
-        let mut loaded: Vec<Batch> = self.views.iter().map(|_| empty()).collect();
-        for (idx, image) in images.iter().enumerate() {
-            let made = apply_views_to(&self.views, image);
-            let made =
-                made.map_err(|source| ClassifierError::Image { idx: first + idx, source })?;
-            for (batch, image) in loaded.iter_mut().zip(made) {
-                batch.size = [image.height(), image.width()].map(|it| it as usize);
-                batch.images.extend_from_slice(image.as_raw());
-            }
-        }
-        Ok(loaded)
     }
 }
 

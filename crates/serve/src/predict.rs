@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use augment::{DecodeError, PipelineError, View, apply_views, is_complete, read_size};
+use augment::{View, apply_views_checked, read_size};
 use axum::{
     Extension, Json,
     extract::{Query, State, rejection::QueryRejection},
@@ -225,14 +225,7 @@ async fn predict_one(
 
 /// Returns the views of an image, a batch of one each. Its size is checked before it is decoded.
 fn load(views: &[View], bytes: &[u8]) -> Result<Vec<Batch>, String> {
-    let made = apply_views(views, bytes, None);
-    let images = match made {
-        // Not every decoder reports a missing end, or reports it as such.
-        Ok(_) | Err(PipelineError::Decode(DecodeError::Damaged(_))) if !is_complete(bytes) => {
-            return Err(DecodeError::Truncated.to_string());
-        }
-        made => made.map_err(|err| err.to_string())?,
-    };
+    let images = apply_views_checked(views, bytes).map_err(|err| err.to_string())?;
     let batch = |image: augment::Image| {
         let size = [image.height() as usize, image.width() as usize];
         Batch { images: image.into_raw(), size, samples: whole(1), examples: vec![0] }

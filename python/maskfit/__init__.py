@@ -1,0 +1,86 @@
+"""Predicts images with models that the program `maskfit` has trained.
+
+>>> import maskfit
+>>> model = maskfit.open("runs/default")
+>>> predictions = model.predict(["one.jpg", "two.jpg"])
+>>> [model.classes[it] for it in predictions.predicted]
+['worn, female, <30', 'not worn, male, 30-59']
+
+The predictions are those of `maskfit predict`, bit for bit.
+"""
+
+from os import PathLike, fspath
+from typing import NamedTuple
+
+import numpy as np
+
+from . import _native
+
+__all__ = ["Model", "Predictions", "__version__", "open"]
+__version__ = _native.__version__
+
+
+class Predictions(NamedTuple):
+    """What a model predicts for n images."""
+
+    probabilities: np.ndarray
+    """Of each class of `Model.classes`, float64 of shape [n, classes]; rows sum to 1."""
+    predicted: np.ndarray
+    """The class that is decided for, int64 of shape [n]: an index into `Model.classes`."""
+    numbers: np.ndarray | None
+    """The predicted number, such as an age, float64 of shape [n]; None if the model predicts none."""
+
+
+class Model:
+    """A model of a run, a cross-validation or an ensemble. Threads may share it; they take turns."""
+
+    def __init__(self, path: str | PathLike):
+        """Opens the folder of a run, a fold, a cross-validation or a bundle.
+
+        Raises FileNotFoundError or ValueError if there is no model, or a damaged one.
+        """
+        self._native = _native.Model(fspath(path))
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the joint classes."""
+        return self._native.classes
+
+    @property
+    def factors(self) -> dict[str, list[str]]:
+        """The names of the factors, such as mask and gender, each with those of its levels."""
+        return self._native.factors
+
+    def predict(self, images) -> Predictions:
+        """Predicts images.
+
+        images: a path, an array of RGB pixels (uint8, shape [height, width, 3]), or a sequence of these, or an array
+        of shape [n, height, width, 3]. Pixels are upright: the orientation in the metadata of a file counts only for
+        a path.
+
+        Raises ValueError naming all images that cannot be predicted, TypeError for other arrays.
+        """
+        if isinstance(images, (str, PathLike)) or (isinstance(images, np.ndarray) and images.ndim == 3):
+            images = [images]
+        return Predictions(*self._native.predict([_image(idx, it) for idx, it in enumerate(images)]))
+
+    def __repr__(self) -> str:
+        return f"<maskfit.Model of {len(self.classes)} classes>"
+
+
+def open(path: str | PathLike) -> Model:
+    """Opens the folder of a run, a fold, a cross-validation or a bundle: `Model(path)`."""
+    return Model(path)
+
+
+def _image(idx: int, image) -> str | np.ndarray:
+    """Returns a path or contiguous pixels."""
+    if isinstance(image, (str, PathLike)):
+        return fspath(image)
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+        raise TypeError(
+            f"image {idx}: expected a path, or uint8 of shape [height, width, 3], "
+            f"not {pixels.dtype} of shape {list(pixels.shape)}"
+        )
+    return np.ascontiguousarray(pixels)
