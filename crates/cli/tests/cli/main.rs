@@ -14,6 +14,7 @@ mod exit_codes;
 mod explain;
 mod export;
 mod files;
+mod guides;
 mod json;
 mod kfold;
 mod output;
