@@ -97,7 +97,7 @@ pub(crate) enum Command {
         resume: Option<PathBuf>,
         /// Train on all images, for the length that the folds of a finished cross-validation found; without
         /// a config, with the settings of the cross-validation.
-        #[arg(long, value_name = "KFOLD", conflicts_with_all = ["resume", "fast", "overfit"])]
+        #[arg(long, value_name = "KFOLD", conflicts_with_all = ["resume", "overfit"])]
         all_data: Option<PathBuf>,
         /// Resume even if `--set` changes settings that affect the results.
         #[arg(long, requires = "resume")]

@@ -44,9 +44,9 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<End> {
         experiment.set.extend(device.sets());
     }
     match args.command {
-        Command::Train { experiment, dry: DryArgs { fast: true, .. }, profile, .. } => {
-            dry::fast(&experiment, profile)
-        }
+        Command::Train {
+            experiment, all_data, dry: DryArgs { fast: true, .. }, profile, ..
+        } => dry::fast(&experiment, all_data.as_deref(), profile),
         Command::Train { experiment, dry: DryArgs { overfit: Some(n), .. }, profile, .. } => {
             dry::overfit(&experiment, n, profile)
         }

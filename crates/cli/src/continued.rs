@@ -198,7 +198,8 @@ mod tests {
 
     #[test]
     fn sets_with_groups_that_the_bundle_was_trained_on_are_named() {
-        let trained = TrainedOn { groups: ["a", "b", "c"].map(str::to_owned).into() };
+        let trained =
+            TrainedOn { groups: ["a", "b", "c"].map(str::to_owned).into(), ..TrainedOn::default() };
         let of = |valid: &[&'static str], test: &[&'static str], by_folds| {
             let (valid, test) = (valid.iter().copied().collect(), test.iter().copied().collect());
             let scored = Scored { valid, test, by_folds };

@@ -11,12 +11,17 @@ use trainer::{PRETRAINED, kfold::is_kfold};
 
 use crate::runs::is_trained_on_valid;
 
-/// The groups that a bundle was trained on.
+/// The groups that a bundle was made with, by name.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct TrainedOn {
-    /// By name.
+    /// Those that its models were trained on.
     pub(crate) groups: BTreeSet<String>,
+    /// Those of a test set that its weights, calibration or thresholds were fitted on (`ensemble --fit-on test`).
+    pub(crate) fitted: BTreeSet<String>,
 }
+
+/// The side of groups that an ensemble was fitted on.
+const FITTED: &str = "fitted";
 
 /// The number of groups to name.
 const SHOWN: usize = 5;
@@ -55,42 +60,64 @@ impl TrainedOn {
         let text = text::read(&path).with_context(|| path.display().to_string())?;
         let has_valid = is_trained_on_valid(dir);
         let is_trained_on = |side: &str| side == "train" || side == "valid" && has_valid;
-        let rows = Records::exact(&text).rows();
-        let trained = rows.filter(|it| it.fields.get(1).is_some_and(is_trained_on));
-        let groups = trained.filter_map(|it| it.fields.get(0).map(str::to_owned)).collect();
-        Ok(TrainedOn { groups })
+        let mut found = TrainedOn::default();
+        for row in Records::exact(&text).rows() {
+            let (Some(group), Some(side)) = (row.fields.get(0), row.fields.get(1)) else {
+                continue;
+            };
+            if side == FITTED {
+                found.fitted.insert(group.to_owned());
+            } else if is_trained_on(side) {
+                found.groups.insert(group.to_owned());
+            }
+        }
+        Ok(found)
     }
 
-    /// Returns those of some groups that the bundle was trained on.
+    /// Returns those of some groups that the bundle was trained or fitted on.
     pub(crate) fn among<'a>(&self, groups: impl IntoIterator<Item = &'a str>) -> BTreeSet<&'a str> {
-        groups.into_iter().filter(|it| self.groups.contains(*it)).collect()
+        groups.into_iter().filter(|it| self.contains(it)).collect()
     }
 
-    /// Returns which of the groups of some images the bundle was trained on, as a problem, if any.
+    /// Returns which of the groups of some images the bundle was trained or fitted on, as a problem, if any.
     pub(crate) fn problem<'a>(
         &self,
         bundle: &Path,
-        groups: impl ExactSizeIterator<Item = &'a str>,
+        groups: impl ExactSizeIterator<Item = &'a str> + Clone,
         unit: Unit,
     ) -> Option<String> {
-        let n = groups.len();
-        let seen: Vec<String> =
-            groups.filter(|it| self.groups.contains(*it)).map(|it| format!("`{it}`")).collect();
-        let more = if seen.len() > SHOWN { ", ..." } else { "" };
-        let shown = seen.get(..SHOWN).unwrap_or(&seen).join(", ");
-        let (bundle, of, n_seen) = (bundle.display(), unit.count(n), seen.len());
-        (n_seen > 0)
-            .then(|| format!("{bundle}: was trained on {n_seen} of these {of}: {shown}{more}"))
+        let of = unit.count(groups.len());
+        let seen = |how: &str, known: &BTreeSet<String>| {
+            let seen: Vec<String> = groups
+                .clone()
+                .filter(|it| known.contains(*it))
+                .map(|it| format!("`{it}`"))
+                .collect();
+            let more = if seen.len() > SHOWN { ", ..." } else { "" };
+            let (n_seen, shown) = (seen.len(), seen.get(..SHOWN).unwrap_or(&seen).join(", "));
+            (n_seen > 0).then(|| format!("was {how} on {n_seen} of these {of}: {shown}{more}"))
+        };
+        let all = [seen("trained", &self.groups), seen("fitted", &self.fitted)];
+        let all: Vec<String> = all.into_iter().flatten().collect();
+        (!all.is_empty()).then(|| format!("{}: {}", bundle.display(), all.join("; ")))
+    }
+
+    /// Returns whether a group is among those that the bundle was trained or fitted on.
+    pub(crate) fn contains(&self, group: &str) -> bool {
+        self.groups.contains(group) || self.fitted.contains(group)
     }
 
     /// Adds what another bundle was trained on.
     pub(crate) fn add(&mut self, other: TrainedOn) {
         self.groups.extend(other.groups);
+        self.fitted.extend(other.fitted);
     }
 
     /// Formats the table.
     pub(crate) fn to_csv(&self) -> String {
-        table::text(["group", "side"], self.groups.iter().map(|it| [it.as_str(), "train"]))
+        let trained = self.groups.iter().map(|it| [it.as_str(), "train"]);
+        let fitted = self.fitted.iter().map(|it| [it.as_str(), FITTED]);
+        table::text(["group", "side"], trained.chain(fitted))
     }
 }
 
@@ -141,8 +168,14 @@ mod tests {
 
         // An ensemble has its own.
         let mut all = TrainedOn::of(&best).unwrap().unwrap();
-        all.add(TrainedOn { groups: ["d".to_owned()].into() });
+        let fitted = ["e".to_owned()].into();
+        all.add(TrainedOn { groups: ["d".to_owned()].into(), fitted });
         fs::write(best.join("split.csv"), all.to_csv()).unwrap();
         assert_eq!(groups(), ["Kim, A", "b", "d"]);
+        let seen = TrainedOn::of(&best).unwrap().unwrap();
+        let of = seen.problem(Path::new("best"), ["d", "e"].into_iter(), Unit::Person);
+        let text =
+            "best: was trained on 1 of these 2 people: `d`; was fitted on 1 of these 2 people: `e`";
+        assert_eq!(of.as_deref(), Some(text));
     }
 }

@@ -124,6 +124,15 @@ pub fn soup(
     is_measured: bool,
     callback: &dyn Callback,
 ) -> Result<Soup, SoupError> {
+    if kind != SoupKind::Ensemble
+        && let Some(starts) = ingredient::different_starts(ingredients)?
+    {
+        callback.note(&format!(
+            "the models began from different weights ({starts}): the mean of their weights may predict nothing, as a \
+             soup needs one common start (Wortsman et al., \"Model Soups\", 2022): fine-tune all from the same \
+             `model.pretrained`, or average their predictions with `--kind ensemble`"
+        ));
+    }
     let has_held_out = !plan.sides.valid.is_empty();
     if kind == SoupKind::Greedy && !has_held_out {
         return Err(SoupError::NoneHeldOut);

@@ -20,6 +20,10 @@ pub(crate) struct EvaluateArgs {
     /// Images to predict: the test set, the validation set of `data.split`, or all of the data.
     #[arg(long, value_enum, value_name = "SIDE", default_value = "test")]
     pub(crate) side: Side,
+    /// Take the groups of `--config` for new ones, even those with the name of a group that a model was trained
+    /// on. Images whose file it was trained on are refused all the same.
+    #[arg(long, requires = "config")]
+    pub(crate) new_groups: bool,
     /// Folder to write: new or empty.
     #[arg(short, long, value_name = "FOLDER")]
     pub(crate) output: PathBuf,

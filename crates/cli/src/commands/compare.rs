@@ -152,6 +152,14 @@ fn named(metric: &MetricConfig) -> String {
     settings.fold(kind.to_owned(), |name, (key, value)| format!("{name} {key}={value}"))
 }
 
+/// Returns the name of a metric in a table, and its settings, which a column has no room for.
+fn short(name: &str) -> (String, Option<&str>) {
+    match name.split_once(' ') {
+        Some((kind, settings)) => (format!("{kind}*"), Some(settings)),
+        None => (name.to_owned(), None),
+    }
+}
+
 /// Returns the scope of predicted numbers: the numeric factor; the joint one if there are several, since a table
 /// does not say whose numbers it has, or where the task has no other.
 fn scope_of_number(task: &Task) -> Scope {
@@ -293,8 +301,12 @@ impl<'a> Reference<'a> {
         // An interval is below its value: side by side, a row is wider than a terminal.
         let interval = |it: Interval| format!("{:.4}\n[{:.4}, {:.4}]", it.value, it.low, it.high);
         let gain = |it: Interval| format!("{:+.4}\n[{:+.4}, {:+.4}]", it.value, it.low, it.high);
-        let heading = if self.metrics.len() == 1 { self.metrics[0].0.as_str() } else { "metric" };
-        let mut scores = vec![[heading, "A", "B", "B - A", "P(B better)"].map(str::to_owned)];
+        let heading = match self.metrics.as_slice() {
+            [(name, _)] => short(name).0,
+            _ => "metric".to_owned(),
+        };
+        let mut scores =
+            vec![[heading.as_str(), "A", "B", "B - A", "P(B better)"].map(str::to_owned)];
         let mut classes = vec![["f1-score", "support", "A", "B", "B - A"].map(str::to_owned)];
         let mut left_out = Vec::new();
         for ((scope, support), (a, b)) in
@@ -310,9 +322,12 @@ impl<'a> Reference<'a> {
                 }
                 let it: Comparison = compare_sides(*metric, a, b);
                 emit("score", ScoreEvent::of(&sides, name, metric_name, &it));
-                let row = if self.metrics.len() == 1 { name } else { metric_name };
+                let row = match self.metrics.len() {
+                    1 => name.to_owned(),
+                    _ => short(metric_name).0,
+                };
                 scores.push([
-                    row.to_owned(),
+                    row,
                     interval(it.a),
                     interval(it.b),
                     gain(it.difference),
@@ -363,6 +378,9 @@ impl<'a> Reference<'a> {
             }
         }
         say!("\n{}", headed(&columns(&scores, &[false, true, true, true, true])));
+        for (short, settings) in self.metrics.iter().map(|it| short(&it.0)) {
+            settings.iter().for_each(|it| say!("{}", wrapped(&format!("{short}: "), it)));
+        }
         say!("\n{}", headed(&columns(&classes, &[false, true, true, true, true])));
         left_out.iter().for_each(|it| say!("{it}"));
     }
@@ -375,7 +393,7 @@ mod tests {
         task::{Factor, Scope},
     };
 
-    use super::{RunsArgs, metrics, scope_of_number};
+    use super::{RunsArgs, metrics, scope_of_number, short};
     use crate::args::JsonArgs;
 
     fn names(task: &Task, by: &str) -> Vec<String> {
@@ -419,5 +437,7 @@ mod tests {
         let clipped = "{ kind = \"log_loss\", clip = [0.001, 0.99] }";
         let all = names(&many, clipped);
         assert_eq!(all, ["log_loss clip=[0.001, 0.99]", "accuracy", "top_5", "log_loss"]);
+        assert_eq!(short(&all[0]), ("log_loss*".to_owned(), Some("clip=[0.001, 0.99]")));
+        assert_eq!(short("top_5"), ("top_5".to_owned(), None));
     }
 }

@@ -1,6 +1,6 @@
 //! `maskfit train --fast` and `--overfit`: dry runs, which save nothing.
 
-use std::cell::Cell;
+use std::{cell::Cell, path::Path};
 
 use anyhow::{Context as _, bail};
 use candle::Device;
@@ -10,7 +10,7 @@ use trainer::{
     Callback, Ended, EpochReport, Experiment, Plan, Profile, Run, StepReport, check_memory, fit,
 };
 
-use super::train::announce;
+use super::train::{announce, say_length, settings_like};
 use crate::{
     End,
     args::ExperimentArgs,
@@ -22,11 +22,28 @@ use crate::{
 };
 
 /// Runs a few steps of everything.
-pub(crate) fn fast(args: &ExperimentArgs, profile: bool) -> anyhow::Result<End> {
+///
+/// - `all_data`: the cross-validation that a run on all the data follows.
+pub(crate) fn fast(
+    args: &ExperimentArgs,
+    all_data: Option<&Path>,
+    profile: bool,
+) -> anyhow::Result<End> {
     let terminal = Terminal::new();
     terminal.profiles(profile);
-    let experiment = experiment(args, &terminal)?;
+    let find = |named: &Path| runs::find_with(named, args.config.as_deref(), &args.set);
+    let kfold = all_data.map(find).transpose()?;
+    let mut experiment = match &kfold {
+        Some(dir) if args.config.is_none() => untracked(settings_like(dir, &args.set)?)?,
+        _ => experiment(args, &terminal)?,
+    };
     let manifest = manifest(&experiment, &terminal)?;
+    if let Some(dir) = &kfold {
+        let after = trainer::all_data(&experiment, &manifest, dir, &terminal)?;
+        say_length(&after);
+        experiment = after.experiment;
+        check_settings(&experiment)?;
+    }
     let fold = experiment.data.fold;
     let mut plan = Plan::new(&experiment, &manifest, fold, &Device::Cpu, &terminal)?;
     let shortened = plan.shorten()?;
@@ -83,12 +100,16 @@ pub(crate) fn overfit(args: &ExperimentArgs, n: usize, profile: bool) -> anyhow:
 
 /// Loads and checks the settings.
 fn experiment(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Result<Experiment> {
-    let (mut experiment, _) = continued::experiment(args, terminal)?;
+    let mut experiment = untracked(continued::experiment(args, terminal)?.0)?;
+    pretrained::settle(&mut experiment, args, terminal)?;
+    Ok(experiment)
+}
+
+/// Checks the settings and starts the threads. A dry run is not worth tracking.
+fn untracked(mut experiment: Experiment) -> anyhow::Result<Experiment> {
     check_settings(&experiment)?;
-    // A dry run is not worth tracking.
     experiment.track.clear();
     use_threads(experiment.threads)?;
-    pretrained::settle(&mut experiment, args, terminal)?;
     Ok(experiment)
 }
 

@@ -4,9 +4,9 @@
 //! contains the task.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     io::{BufWriter, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -152,13 +152,36 @@ fn side(side: Side, experiment: &Experiment, manifest: &Manifest) -> anyhow::Res
     }
 }
 
-/// Returns the images of a side whose label or group is not the one in the table of a run's data: they may be other
-/// images of the same name. Empty where there is no such table, or it is of another task.
-fn others(dir: &Path, manifest: &Manifest, side: &[usize]) -> anyhow::Result<Vec<String>> {
+/// Returns the table of a run's data, of a bundle that is in its folder.
+fn data_of(dir: &Path) -> Option<PathBuf> {
     // An ensemble may be named `best` too.
     let is_of_run = |it: &&Path| dir.ends_with("best") && it.join("config.toml").is_file();
     let path = dir.parent().filter(is_of_run).map(|it| it.join("data.csv"));
-    let Some(path) = path.filter(|it| it.is_file()) else { return Ok(Vec::new()) };
+    path.filter(|it| it.is_file())
+}
+
+/// Returns the images of a side whose file is one that a run was trained on, by the hashes in the table of its data.
+fn copies(dir: &Path, manifest: &Manifest, side: &[usize]) -> anyhow::Result<Vec<String>> {
+    let Some(path) = data_of(dir) else { return Ok(Vec::new()) };
+    let has_valid = path.parent().is_some_and(runs::is_trained_on_valid);
+    let text = text::read(&path).with_context(|| path.display().to_string())?;
+    let table = Records::exact(&text);
+    let Ok([hash, of]) = table.header().columns(["hash", "side"]) else { return Ok(Vec::new()) };
+    let is_trained_on = |row: &Record| {
+        row.fields.get(of).is_some_and(|it| it == "train" || it == "valid" && has_valid)
+    };
+    let trained = table.rows().filter(is_trained_on);
+    let trained: HashSet<String> =
+        trained.filter_map(|it| it.fields.get(hash).map(str::to_owned)).collect();
+    let examples = side.iter().map(|&it| &manifest.examples[it]);
+    let is_copy = |it: &&Example| it.hash.is_some_and(|it| trained.contains(&format!("{it:016x}")));
+    Ok(examples.filter(is_copy).map(|it| format!("`{}`", it.name)).collect())
+}
+
+/// Returns the images of a side whose label or group is not the one in the table of a run's data: they may be other
+/// images of the same name. Empty where there is no such table, or it is of another task.
+fn others(dir: &Path, manifest: &Manifest, side: &[usize]) -> anyhow::Result<Vec<String>> {
+    let Some(path) = data_of(dir) else { return Ok(Vec::new()) };
     if Bundle::task(dir)?.factors != manifest.task.factors {
         return Ok(Vec::new());
     }
@@ -184,11 +207,16 @@ fn others(dir: &Path, manifest: &Manifest, side: &[usize]) -> anyhow::Result<Vec
 
 /// Counts images, and lists the first of them.
 fn counted(images: &[String]) -> String {
-    let more = if images.len() > SHOWN { ", ..." } else { "" };
-    let shown = images[..images.len().min(SHOWN)].join(", ");
+    let shown = listed(images);
     let have = if images.len() == 1 { "image has" } else { "images have" };
     let than = "another label or group than in the run's `data.csv`";
-    format!("{} {have} {than}: {shown}{more}", images.len())
+    format!("{} {have} {than}: {shown}", images.len())
+}
+
+/// Lists the first of some images.
+fn listed(images: &[String]) -> String {
+    let more = if images.len() > SHOWN { ", ..." } else { "" };
+    images[..images.len().min(SHOWN)].join(", ") + more
 }
 
 /// Refuses images of groups that a model was trained on, and a run's own data if it is not what it was.
@@ -216,11 +244,33 @@ fn check_unseen(
                     counted(&others)
                 );
             }
-            if let Some(mut problem) = trained.problem(&dir, groups.iter().copied(), unit) {
+            if args.new_groups {
+                let (copies, shown) = (copies(&dir, manifest, side)?, dir.display());
+                if !copies.is_empty() {
+                    let (n, first) = (copies.len(), listed(&copies));
+                    problems.push(format!(
+                        "{shown}: was trained on the files of {n} of these images: {first}"
+                    ));
+                } else if trained.problem(&dir, groups.iter().copied(), unit).is_some() {
+                    let (names, many) =
+                        (groups.iter().filter(|it| trained.contains(it)).count(), unit.many());
+                    terminal.status(&format!(
+                        "note: {shown}: {names} of these {many} have names of {many} that it was trained on, and \
+                         are taken for new ones (`--new-groups`)"
+                    ));
+                }
+            } else if let Some(mut problem) = trained.problem(&dir, groups.iter().copied(), unit) {
                 if !others.is_empty() {
                     let (counted, one) = (counted(&others), unit.one());
                     problem += &format!(
                         "; {counted}: if this is other data, give each {one} and image a name of its own"
+                    );
+                }
+                if args.config.is_some() {
+                    let many = unit.many();
+                    problem += &format!(
+                        "; known by name only: if these are other {many} than those of the run, go on with \
+                         `--new-groups`"
                     );
                 }
                 problems.push(problem);

@@ -249,7 +249,7 @@ impl Labellers {
                 if let (Some(manifest), Some(trained)) = (&manifest, &trained) {
                     for (image, own) in found.iter().enumerate() {
                         let names = own.iter().map(|it| &manifest.groups[*it]);
-                        if names.clone().any(|it| trained.groups.contains(it)) {
+                        if names.clone().any(|it| trained.contains(it)) {
                             refused[image].push(bundles.len());
                         }
                     }

@@ -181,7 +181,11 @@ fn row(dir: &Path, name: &str, standard: &Table) -> anyhow::Result<(SystemTime, 
         false => "stopped",
     };
     let done = match is_kfold {
-        true => format!("{} folds", folds.len()),
+        // The plan has a row for each; one of an earlier version may have none.
+        true => match rows(&dir.join("folds.csv"))?.len() {
+            0 => format!("{} folds", folds.len()),
+            n => format!("{} of {n} folds", folds.len()),
+        },
         false => progress(dir, &experiment)?,
     };
     let places = if is_kfold { folds } else { vec![dir.to_owned()] };

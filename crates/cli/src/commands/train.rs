@@ -164,7 +164,7 @@ pub(crate) fn train(
 }
 
 /// Returns the settings of a run like a cross-validation.
-fn settings_like(kfold: &Path, set: &[String]) -> anyhow::Result<Experiment> {
+pub(super) fn settings_like(kfold: &Path, set: &[String]) -> anyhow::Result<Experiment> {
     let Settings { mut own, .. } = located(kfold, set)?;
     if runs::name_of(kfold) == own.run.name {
         // That is taken.
@@ -174,7 +174,7 @@ fn settings_like(kfold: &Path, set: &[String]) -> anyhow::Result<Experiment> {
 }
 
 /// Prints the length that the folds of a cross-validation found.
-fn say_length(it: &AllData) {
+pub(super) fn say_length(it: &AllData) {
     let Some(last) = it.experiment.phase.last().filter(|_| !it.lengths.is_empty()) else {
         say!("length: that of the folds, since their last phase has no steps");
         return;

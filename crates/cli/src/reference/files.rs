@@ -434,7 +434,10 @@ const ENSEMBLE: &[File] = &[
         "split.csv",
         "The groups that a member was trained on, and those of a test set that was fitted on, so that `evaluate` can \
          refuse them.",
-        &[("group", "the group"), ("side", "`train`")],
+        &[
+            ("group", "the group"),
+            ("side", "`train`; `fitted` for those of a test set that was fitted on"),
+        ],
     ),
     (
         "report.toml",

@@ -105,6 +105,30 @@ fn links_lead_somewhere() {
     assert!(n_links > 50, "only {n_links} links were found");
 }
 
+#[test]
+fn every_page_of_the_book_is_in_its_summary() {
+    let summary = fs::read_to_string(root().join("docs/src/SUMMARY.md")).unwrap();
+    let listed: Vec<String> = summary.lines().flat_map(links).collect();
+    for (page, _) in pages() {
+        if let Some(name) = page.strip_prefix("docs/src/").filter(|it| *it != "SUMMARY.md") {
+            assert_eq!(listed.iter().filter(|it| *it == name).count(), 1, "{page}");
+        }
+    }
+}
+
+#[test]
+fn every_image_on_a_page_names_the_command_that_made_it() {
+    for (page, text) in pages() {
+        let lines: Vec<&str> = text.lines().collect();
+        let images = lines.iter().enumerate().filter(|it| it.1.starts_with("!["));
+        for (at, image) in images {
+            let below = lines[at..].iter().take(4);
+            let is_named = below.flat_map(|it| spans(it)).any(|it| it.starts_with("cargo xtask "));
+            assert!(is_named, "{page}: no command below {image}");
+        }
+    }
+}
+
 /// Splits a line of a shell into the words of its first command.
 fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);

@@ -49,6 +49,7 @@ fn cross_validations_become_one_bundle() {
         "\ntemperature nested ",
         "\ndecision nested ",
         "\nECE, nested: ",
+        "\nECE: of the joint classes on the held-out images, ",
         "\n--sets 0.9 ",
         "CV+",
     ] {
@@ -155,7 +156,7 @@ fn a_test_set_is_fitted_on_as_the_bundle_predicts_it() {
     let evaluate =
         ["evaluate", "flipped", "--config", "small.toml", "--set", source, "-o", "scores"];
     let err = text(&bench.run(&evaluate).stderr);
-    assert!(err.contains("error: flipped: was trained on 3 of these 3 people: `"), "{err}");
+    assert!(err.contains("error: flipped: was fitted on 3 of these 3 people: `"), "{err}");
     fs::remove_file(bench.path("flipped/split.csv")).unwrap();
     bench.ok(&evaluate);
     let flipped = rows(&bench.path("flipped/test.csv"));

@@ -5,7 +5,7 @@ use std::fs;
 use expect_test::expect;
 
 use crate::{
-    bench::{Bench, edit, text, unwrapped},
+    bench::{Bench, SMALL, edit, text, unwrapped},
     files::differences,
 };
 
@@ -90,6 +90,30 @@ fn evaluations_are_compared_like_runs() {
         "{err}"
     );
     fs::write(bench.path("runs/a/data.csv"), whole).unwrap();
+
+    // Other people of the same names: only a file that was trained on shows that they are not.
+    let people = ["data", "synthetic-people", "namesakes", "--people", "8", "--test", "0"];
+    bench.ok(&[&people[..], &["--size", "40x32", "--seed", "9"]].concat());
+    let small = SMALL.replace("people/train", "namesakes/train");
+    fs::write(bench.path("new.toml"), small).unwrap();
+    bench.ok(&["train", "small.toml", "--set", "train.total=2 steps", "--set", "run.name=c"]);
+    let split = read("runs/c/split.csv");
+    let known = split.lines().find_map(|it| it.strip_suffix(",train")).unwrap();
+    let of_new = fs::read_dir(bench.path("namesakes/train/images")).unwrap().next().unwrap();
+    let new = of_new.unwrap().file_name().into_string().unwrap();
+    fs::write(bench.path("runs/c/split.csv"), split.replace(known, &new)).unwrap();
+    let args = ["evaluate", "runs/c", "--config", "new.toml", "--side", "all", "-o", "strangers"];
+    let err = text(&bench.run(&args).stderr);
+    assert!(err.contains("was trained on 1 of these 8 people: `"), "{err}");
+    assert!(err.contains("known by name only: ") && err.contains("`--new-groups`"), "{err}");
+    let err = bench.notes(&[&args[..], &["--new-groups"]].concat());
+    let note = "note: runs/c/best: 1 of these people have names of people that it was trained on, ";
+    assert!(unwrapped(&err).iter().any(|it| it.starts_with(note)), "{err}");
+    fs::write(bench.path("runs/c/split.csv"), &split).unwrap();
+    let same = ["--config", "small.toml", "--side", "all", "--new-groups", "-o", "same"];
+    let err = text(&bench.run(&[&["evaluate", "runs/c"][..], &same].concat()).stderr);
+    let files = "error: runs/c/best: was trained on the files of ";
+    assert!(err.contains(files) && err.contains(" of these images: `"), "{err}");
 
     // Of other people there is nothing known.
     fs::remove_file(bench.path("runs/b/split.csv")).unwrap();

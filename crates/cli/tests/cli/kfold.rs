@@ -80,6 +80,7 @@ fn folds_are_planned_trained_and_joined_in_steps_from_different_places() {
         "{out}"
     );
     let table = fs::read_to_string(bench.path("runs/parts/folds.csv")).unwrap();
+    assert!(bench.ok(&["runs"]).contains("0 of 3 folds"));
     assert!(table.starts_with("fold,repeat,groups,images,deviation,class\n0,0,"), "{table}");
     assert_eq!(table.lines().count(), 4);
     for (command, want) in [

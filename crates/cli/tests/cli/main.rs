@@ -15,6 +15,7 @@ mod exit_codes;
 mod explain;
 mod export;
 mod files;
+mod guides;
 mod json;
 mod kfold;
 mod output;

@@ -66,7 +66,7 @@ fn runs_are_listed_with_their_scores_and_settings() {
             optim.lr=0.001, train.total=2 epochs
         third   finished  3 of 3 steps   2.7673  log_loss  TIME
             TIME, data.split.ratio=0.3, eval.best_by=log_loss, train.total=3 steps
-        folds   finished  2 folds        0.0219  macro_f1  TIME
+        folds   finished  2 of 2 folds   0.0219  macro_f1  TIME
             TIME, 95 % CI 0.000 to 0.071, data.split=stratified_kfold,
             train.total=2 epochs
         all of them: augment.eval, augment.train, data.source=mask_profiles,

@@ -17,6 +17,9 @@ fn a_soup_of_runs_predicts_like_any_bundle() {
     let (out, err) = bench.both(&["soup", "runs/a", "runs/b", "-o", "mean"]);
     assert!(out.contains("uniform soup of 2 of 2 models") && out.contains("held out: "), "{out}");
     assert!(err.contains("next: maskfit predict mean"), "{err}");
+    let note = "note: the models began from different weights (runs/a: random ones of seed 0, runs/b: random \
+                ones of seed 1)";
+    assert!(unwrapped(&err).iter().any(|it| it.starts_with(note)), "{err}");
     bench.ok(&["predict", "mean", "--images", "people/eval/images", "-o", "p.csv"]);
     assert_eq!(fs::read_to_string(bench.path("p.csv")).unwrap().lines().count(), 22);
     let report = fs::read_to_string(bench.path("mean/report.toml")).unwrap();
@@ -28,7 +31,9 @@ fn a_soup_of_runs_predicts_like_any_bundle() {
     // It has predictions of the images that both held out, and so compares like a run.
     assert!(bench.ok(&["compare", "runs/a", "mean"]).contains("mean"));
 
-    let out = bench.ok(&["soup", "runs/a", "--last", "2", "--kind", "greedy", "-o", "last"]);
+    let greedy = ["soup", "runs/a", "--last", "2", "--kind", "greedy", "-o", "last"];
+    let (out, err) = bench.both(&greedy);
+    assert!(!err.contains("different weights"), "{err}");
     let row = out.lines().find(|it| it.contains("held out: ")).unwrap();
     let biased = "; optimistically biased: selected on these images, no nested estimate";
     assert!(out.contains("runs/a, step ") && row.ends_with(biased), "{out}");
@@ -70,6 +75,11 @@ fn a_soup_of_runs_predicts_like_any_bundle() {
 fn training_on_all_the_data_takes_the_length_of_the_folds() {
     let bench = Bench::new();
     bench.ok(&["kfold", "small.toml", "--folds", "2", "--set", "run.name=folds"]);
+    // A dry run of it leaves no file.
+    let before = bench.names();
+    let out = bench.ok(&["train", "--all-data", "runs/folds", "--fast"]);
+    assert!(out.contains("length: ") && out.contains("of everything work"), "{out}");
+    assert_eq!(bench.names(), before);
     let (out, err) = bench.both(&["train", "--all-data", "runs/folds", "--set", "run.name=all"]);
     // All images are trained on, in one phase; those that the first fold held out are scored too.
     let phase = "phase 1 of 1 `all the data`: ";

@@ -151,6 +151,33 @@ fn description(bundle: &Bundle) -> Table {
     ])
 }
 
+/// Returns what the runs of the models began from, by their settings, if that differs: weights that are far apart have
+/// no mean of use.
+///
+/// # Errors
+/// A run's settings cannot be read.
+pub(super) fn different_starts(ingredients: &[Ingredient]) -> Result<Option<String>, RunError> {
+    let mut starts: Vec<(&Path, String)> = Vec::new();
+    for run in ingredients.iter().map(|it| it.run.as_path()) {
+        if starts.iter().any(|it| it.0 == run) {
+            continue;
+        }
+        let path = run.join("config.toml");
+        let text = base::text::read(&path).map_err(at(&path))?;
+        let config = Experiment::of_run(&text)
+            .map_err(|err| RunError::Damaged { path, reason: err.to_string() })?;
+        let pretrained = &config.model.pretrained;
+        let start = match pretrained.as_os_str().is_empty() {
+            true => format!("random ones of seed {}", config.seed.0),
+            false => format!("`{}`", pretrained.display()),
+        };
+        starts.push((run, start));
+    }
+    let is_one = starts.windows(2).all(|it| it[0].1 == it[1].1);
+    let lines = starts.iter().map(|(run, start)| format!("{}: {start}", run.display()));
+    Ok((!is_one).then(|| first_of(lines.collect())))
+}
+
 /// Returns the images that at least one model was trained on, and those that all held out; and the number of
 /// training images that the data lacks.
 ///

@@ -112,8 +112,8 @@ fn trained_on(columns: &Columns) -> anyhow::Result<Option<TrainedOn>> {
         }
     }
     if columns.fit_on == FitOn::Test {
-        let groups = columns.group_names.iter().cloned().collect();
-        all.get_or_insert_default().add(TrainedOn { groups });
+        let fitted = columns.group_names.iter().cloned().collect();
+        all.get_or_insert_default().add(TrainedOn { fitted, ..TrainedOn::default() });
     }
     Ok(all)
 }

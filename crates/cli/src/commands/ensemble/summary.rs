@@ -143,6 +143,15 @@ impl Summary {
                 format!("{:.4} [{:.4}, {:.4}]", ece.value, ece.low, ece.high)
             };
             say!("\nECE, nested: {} before, {} calibrated", ece(before), ece(after));
+            let set = match self.fit_on {
+                FitOn::HeldOut => "held-out images",
+                FitOn::Test => "test set",
+            };
+            let text = format!(
+                "of the joint classes on the {set}, before the decision; a report has the ECE of its own set, \
+                 and of the predicted class after the decision"
+            );
+            say!("{}", wrapped("ECE: ", &text));
         }
         if !self.coverage.is_empty() {
             say!("\n{}", headed(&self.coverage_table()));
