@@ -6,10 +6,7 @@
 use std::{fs, io, path::PathBuf, slice};
 
 use maskfit::{Classifier, ClassifierError, Image, Prediction};
-use numpy::{
-    PyArray1, PyArray2, PyArrayMethods as _, PyReadonlyArray3, PyUntypedArrayMethods as _,
-    ndarray::Array2,
-};
+use numpy::{PyArray1, PyArray2, PyReadonlyArray3, PyUntypedArrayMethods as _, ndarray::Array2};
 use pyo3::{
     exceptions::{PyFileNotFoundError, PyRuntimeError, PyTypeError, PyValueError},
     prelude::*,
@@ -164,7 +161,8 @@ fn source(image: &Bound<'_, PyAny>) -> PyResult<Source> {
     if let Ok(pixels) = image.extract::<PyReadonlyArray3<'_, u8>>() {
         let [height, width, _] = <[usize; 3]>::try_from(pixels.shape())
             .map_err(|_| PyTypeError::new_err("pixels need three dimensions"))?;
-        let side = |it: usize| u32::try_from(it).map_err(|err| PyTypeError::new_err(err.to_string()));
+        let side =
+            |it: usize| u32::try_from(it).map_err(|err| PyTypeError::new_err(err.to_string()));
         let bytes = pixels.as_slice()?.to_vec();
         let image = Image::from_raw(side(width)?, side(height)?, bytes);
         return image.map(Source::Pixels).ok_or_else(|| PyTypeError::new_err("pixels need RGB"));
