@@ -80,7 +80,9 @@ fn the_schema_fits_every_member_of_every_registry() {
         let of = jsonschema::draft7::new(&of).unwrap();
         for member in &registry.members {
             let name = format!("{} {}", registry.name, member.kind);
-            let settings = serde_json::to_value(&member.settings).unwrap();
+            let mut settings = serde_json::to_value(&member.settings).unwrap();
+            // JSON has no infinity.
+            settings.as_object_mut().unwrap().retain(|_, it| !it.is_null());
             assert!(of.is_valid(&settings), "{name}: {settings}");
             let with = |key: &str, value: Value| {
                 let mut settings = settings.clone();
@@ -88,7 +90,7 @@ fn the_schema_fits_every_member_of_every_registry() {
                 of.is_valid(&settings)
             };
             assert!(!with("cheese", json!(1)), "{name} accepts any setting");
-            for key in member.settings.keys() {
+            for key in settings.as_object().unwrap().keys() {
                 assert!(!with(key, json!([[true]])), "{name}: `{key}` has no type");
             }
             n_members += 1;

@@ -112,8 +112,11 @@ impl Writer<'_> {
             object.insert("description".to_owned(), text.into());
         }
         // Of a section each setting has its own.
-        if let Some(default) = default.filter(|it| !it.is_table() || it.get("kind").is_some()) {
-            object.insert("default".to_owned(), serde_json::to_value(default).unwrap());
+        let default = default.filter(|it| !it.is_table() || it.get("kind").is_some());
+        let default = default.map(|it| serde_json::to_value(it).unwrap());
+        // JSON has no infinity.
+        if let Some(default) = default.filter(|it| !it.is_null()) {
+            object.insert("default".to_owned(), default);
         }
         schema
     }
