@@ -2,8 +2,7 @@
 
 use std::{fs, path::Path};
 
-use jsonschema::Validator;
-use serde_json::Value;
+use testkit::JsonSchema;
 
 use crate::bench::Bench;
 
@@ -19,17 +18,14 @@ fn configs() -> Vec<(String, String)> {
 }
 
 /// Returns where a config does not fit the schema.
-fn problems(schema: &Validator, text: &str) -> Vec<String> {
+fn problems(schema: &JsonSchema, text: &str) -> Vec<String> {
     let table: toml::Table = text.parse().unwrap();
-    let config = serde_json::to_value(table).unwrap();
-    schema.iter_errors(&config).map(|it| it.instance_path().to_string()).collect()
+    schema.problems(&serde_json::to_value(table).unwrap())
 }
 
-fn schema(bench: &Bench) -> Validator {
+fn schema(bench: &Bench) -> JsonSchema {
     let text = bench.ok(&["config", "schema"]);
-    let schema: Value = serde_json::from_str(&text).unwrap();
-    jsonschema::draft7::meta::validate(&schema).unwrap();
-    jsonschema::draft7::new(&schema).unwrap()
+    JsonSchema::new(serde_json::from_str(&text).unwrap())
 }
 
 #[test]
