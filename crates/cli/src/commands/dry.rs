@@ -17,7 +17,7 @@ use crate::{
     continued,
     json::emit,
     preparation::{check_settings, manifest, use_threads},
-    pretrained,
+    pretrained, runs,
     terminal::Terminal,
 };
 
