@@ -128,7 +128,7 @@ pub fn soup(
         && let Some(starts) = ingredient::different_starts(ingredients)?
     {
         callback.note(&format!(
-            "the models began from different weights ({starts}): the mean of their weights may predict nothing, as a \
+            "note: the models began from different weights ({starts}): the mean of their weights may predict nothing, as a \
              soup needs one common start (Wortsman et al., \"Model Soups\", 2022): fine-tune all from the same \
              `model.pretrained`, or average their predictions with `--kind ensemble`"
         ));

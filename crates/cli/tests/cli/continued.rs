@@ -41,7 +41,7 @@ fn a_run_continues_from_another_and_repeats_without_it() {
         "{loaded}"
     );
     assert!(!notes.iter().any(|it| it.starts_with("warning")), "{notes:#?}");
-    let found = differences(&bench.path("runs/b"), &["Run"]);
+    let found = differences(&bench.path("runs/b"), &["Run", "Trackers"]);
     assert!(found.is_empty(), "{}", found.join("\n"));
     let origin: toml::Table = read(&bench, "runs/b/pretrained/origin.toml").parse().unwrap();
     assert_eq!(origin["bundle"].as_str(), Some("runs/a/best"));

@@ -134,8 +134,8 @@ impl Bounds {
     pub fn of(storage: Storage) -> Bounds {
         match storage {
             Storage::F32 => Bounds { first: 1e-5, loss: 1e-4, change: 1e-3 },
-            Storage::Bf16 => Bounds { first: 1e-2, loss: 6e-2, change: 0.15 },
-            Storage::F16 => Bounds { first: 1e-3, loss: 3e-2, change: 0.03 },
+            Storage::Bf16 => Bounds { first: 1e-2, loss: 6e-2, change: 0.2 },
+            Storage::F16 => Bounds { first: 1e-3, loss: 3e-2, change: 0.05 },
         }
     }
 }
