@@ -64,9 +64,12 @@ impl Callback for Watch {
     }
 }
 
+/// The steps done at each evaluation, with its score.
+type Scores = Vec<(usize, f64)>;
+
 /// Trains in a folder until a score is reached. Returns the steps done at each evaluation with its score, and how the run
 /// ended.
-pub(crate) fn train(dir: &Path, enough: f64) -> Result<(Vec<(usize, f64)>, Ended), Box<dyn Error>> {
+pub(crate) fn train(dir: &Path, enough: f64) -> Result<(Scores, Ended), Box<dyn Error>> {
     let watch = Watch { enough, scores: Mutex::default() };
     let ended = maskfit::train(&experiment("train.rs", CONFIG)?, dir, &watch)?;
     Ok((watch.scores.into_inner()?, ended))

@@ -5,7 +5,10 @@
 //! preprocessing that its model was validated with. What was fitted to the earlier model's predictions, such as a
 //! calibration, is not taken over.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    slice,
+};
 
 use augment::{Given, StatisticsConfig};
 use base::{
@@ -109,7 +112,7 @@ impl Earlier {
     pub fn experiment(&self, layers: &[Layer]) -> Result<(Experiment, Vec<String>), EarlierError> {
         let default = Layer::from_toml("configs/default.toml", DEFAULT)?;
         let own = Layer::new(self.dir.display().to_string(), self.settings());
-        let experiment: Experiment = load(&default, &[&[own.clone()], layers].concat())?;
+        let experiment: Experiment = load(&default, &[slice::from_ref(&own), layers].concat())?;
         let left_out = |it: &&&str| own.gives(it) && !layers.iter().any(|layer| layer.gives(it));
         let taken: Vec<String> =
             DETERMINED.iter().filter(left_out).map(|it| format!("`{it}`")).collect();

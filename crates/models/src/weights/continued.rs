@@ -150,13 +150,16 @@ fn differences(ours: &BackboneConfig, theirs: &BackboneConfig) -> Vec<String> {
     names.iter().filter(differs).map(|it| line(it)).collect()
 }
 
-/// Returns the values that the layers of an output start from, and what they are.
+/// The values that the layers of an output start from, and what they are.
+type Start<'a> = (Vec<(&'a Param, Tensor)>, ContinuedOutput);
+
+/// Returns what the layers of an output start from.
 fn take<'a>(
     ours: Side<'a>,
     theirs: Side<'a>,
     output: &OutputSpec,
     other: Option<&OutputSpec>,
-) -> Result<(Vec<(&'a Param, Tensor)>, ContinuedOutput), WeightsError> {
+) -> Result<Start<'a>, WeightsError> {
     let own = classes(ours.task, output);
     let others = other.map_or_else(Vec::new, |it| classes(theirs.task, it));
     let fresh = |reason| {

@@ -25,7 +25,7 @@ pub enum PlanError {
     Weights(#[from] WeightsError),
     /// The bundle to continue from cannot be read or used.
     #[error("`model.pretrained`: {0}")]
-    Earlier(#[from] EarlierError),
+    Earlier(Box<EarlierError>),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle::Error),
@@ -48,4 +48,10 @@ impl PlanError {
 /// Returns the error of the setting at `path`, from a message.
 pub(crate) fn wrong(path: &str) -> impl Fn(String) -> PlanError {
     move |what| PlanError::Settings(vec![format!("at `{path}`: {what}")])
+}
+
+impl From<EarlierError> for PlanError {
+    fn from(err: EarlierError) -> PlanError {
+        PlanError::Earlier(Box::new(err))
+    }
 }

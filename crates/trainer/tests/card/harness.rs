@@ -114,7 +114,6 @@ pub(crate) fn taken(network: &Network, sets: &[&str], storage: Storage) -> Taken
 /// Checks that steps on a card are no further from the CPU's than rounding explains.
 #[track_caller]
 pub(crate) fn check_agreement(what: &str, agreement: &Agreement, bounds: &Bounds) {
-    eprintln!("{what}: {agreement:?}");
     let problems = agreement.problems(bounds);
-    assert!(problems.is_empty(), "{what}:\n  {}", problems.join("\n  "));
+    assert!(problems.is_empty(), "{what}:\n  {}\n{agreement:?}", problems.join("\n  "));
 }

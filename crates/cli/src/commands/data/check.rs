@@ -74,9 +74,8 @@ pub(super) fn check(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Resul
     let [training, validation, test] =
         [&sets.training, &sets.validation, &sets.test].map(|it| class(it));
     let by_set = [&training, &validation, &test].map(|it| class_counts(task, it));
-    for class in 0..task.n_classes() {
+    for (class, name) in task.class_names(Scope::Joint).iter().enumerate() {
         let [training, validation, test] = [0, 1, 2].map(|it: usize| by_set[it][class]);
-        let name = task.class_name(class, Scope::Joint);
         emit(
             "class",
             json!({
