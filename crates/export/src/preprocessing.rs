@@ -121,7 +121,8 @@ fn shorter(graph: &mut GraphBuilder, xs: &str, size: usize) -> String {
 fn crop(graph: &mut GraphBuilder, xs: &str, size: [usize; 2], at: [f64; 2]) -> String {
     let shape = graph.node("shape", "Shape", &[xs], &[]);
     let sides = graph.part(&shape, 2, 4);
-    let size = graph.ints(&size.map(|it| it as i64));
+    let [height, width] = size.map(|it| it as i64);
+    let size = graph.ints(&[height, width]);
     let margin = graph.node("margin", "Sub", &[&sides, &size], &[]);
     let at = graph.doubles("at", &[2], &at);
     let double = Attr::Int(DataType::Double as i64);
@@ -135,7 +136,10 @@ fn crop(graph: &mut GraphBuilder, xs: &str, size: [usize; 2], at: [f64; 2]) -> S
     let start = graph.node("start", "Cast", &[&start], &[("to", whole)]);
     let end = graph.node("end", "Add", &[&start, &size], &[]);
     let axes = graph.ints(&[2, 3]);
-    graph.node("cropped", "Slice", &[xs, &start, &end, &axes], &[])
+    let part = graph.node("cropped", "Slice", &[xs, &start, &end, &axes], &[]);
+    // Of a smaller image the slice is smaller. A 0 keeps the dimension of the input.
+    let shape = graph.ints(&[0, 3, height, width]);
+    graph.node("cropped", "Reshape", &[&part, &shape], &[])
 }
 
 /// Normalises levels from 0 to 255.

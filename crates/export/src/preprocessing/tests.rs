@@ -1,4 +1,4 @@
-use std::io::Cursor;
+use std::{io::Cursor, panic::catch_unwind};
 
 use augment::{Pipeline, Statistics, Step};
 use base::Seed;
@@ -133,6 +133,21 @@ fn check(ops: &str, sizes: &[[usize; 2]], most: f64) {
         let worst = off.iter().copied().fold(0.0, f64::max);
         let share = off.len() as f64 / want.len() as f64;
         assert!(worst <= 1.001 && share <= most, "{ops} of {h}x{w}: {share} of levels, {worst}");
+    }
+}
+
+#[test]
+fn an_image_that_is_smaller_than_a_crop_is_refused_by_the_runtime() {
+    let crop = "{ kind = \"crop\", size = [21, 18], at = [0.2, 0.5] }";
+    // The crop decides, whatever follows it.
+    for ops in [crop.to_owned(), format!("{crop}, {RESIZE}")] {
+        let file = file(&pipeline(&ops));
+        let runs = |size: [usize; 2]| {
+            let dims = [1, size[0], size[1], 3];
+            let run = || OnnxModel::for_input::<u8>(&file, dims).run(dims, image(size).0.as_raw());
+            catch_unwind(run).is_ok()
+        };
+        assert!(runs([21, 18]) && !runs([12, 40]) && !runs([12, 9]), "{ops}");
     }
 }
 
