@@ -10,9 +10,10 @@ The predictions are those of `maskfit predict`, bit for bit.
 """
 
 from os import PathLike, fspath
-from typing import NamedTuple
+from typing import NamedTuple, Sequence, Union
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import _native
 
@@ -20,22 +21,26 @@ __all__ = ["Model", "Predictions", "__version__", "open"]
 __version__ = _native.__version__
 
 
+Path = Union[str, "PathLike[str]"]
+Image = Union[Path, NDArray[np.uint8]]
+
+
 class Predictions(NamedTuple):
     """What a model predicts for n images."""
 
-    probabilities: np.ndarray
+    probabilities: NDArray[np.float64]
     """Of each class of `Model.classes`, float64 of shape [n, classes]; rows sum to 1."""
-    predicted: np.ndarray
+    predicted: NDArray[np.int64]
     """The class that is decided for, int64 of shape [n]: an index into `Model.classes`."""
-    numbers: np.ndarray | None
+    numbers: NDArray[np.float64] | None
     """The predicted number, such as an age, float64 of shape [n]; None if the model predicts none."""
 
 
 class Model:
-    """A model of a run, a cross-validation or an ensemble. Threads may share it; they take turns."""
+    """A model of a run, a fold or an ensemble. Threads may share it; they take turns."""
 
-    def __init__(self, path: str | PathLike):
-        """Opens the folder of a run, a fold, a cross-validation or a bundle.
+    def __init__(self, path: Path) -> None:
+        """Opens the folder of a run, of one fold, or of a bundle.
 
         Raises FileNotFoundError or ValueError if there is no model, or a damaged one.
         """
@@ -51,7 +56,7 @@ class Model:
         """The names of the factors, such as mask and gender, each with those of its levels."""
         return self._native.factors
 
-    def predict(self, images) -> Predictions:
+    def predict(self, images: Union[Image, Sequence[Image]]) -> Predictions:
         """Predicts images.
 
         images: a path, an array of RGB pixels (uint8, shape [height, width, 3]), or a sequence of these, or an array
@@ -68,12 +73,12 @@ class Model:
         return f"<maskfit.Model of {len(self.classes)} classes>"
 
 
-def open(path: str | PathLike) -> Model:
-    """Opens the folder of a run, a fold, a cross-validation or a bundle: `Model(path)`."""
+def open(path: Path) -> Model:
+    """Opens the folder of a run, of one fold, or of a bundle: `Model(path)`."""
     return Model(path)
 
 
-def _image(idx: int, image) -> str | np.ndarray:
+def _image(idx: int, image: Image) -> str | NDArray[np.uint8]:
     """Returns a path or contiguous pixels."""
     if isinstance(image, (str, PathLike)):
         return fspath(image)

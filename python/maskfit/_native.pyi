@@ -1,6 +1,7 @@
 from typing import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 __version__: str
 
@@ -11,5 +12,5 @@ class Model:
     @property
     def factors(self) -> dict[str, list[str]]: ...
     def predict(
-        self, images: Sequence[str | np.ndarray]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]: ...
+        self, images: Sequence[str | NDArray[np.uint8]]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64] | None]: ...

@@ -1,6 +1,10 @@
 //! The licences of the libraries in the program, which must go with it.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs,
+    path::Path,
+};
 
 use anyhow::Context as _;
 use serde_json::Value;
@@ -21,19 +25,16 @@ pub(crate) fn of(sh: &Shell, target: &str) -> anyhow::Result<String> {
     // Metadata has the libraries of tests, too.
     let tree = cmd!(sh, "cargo tree --locked -p cli -e normal --target {target} --prefix none");
     let tree = as_typed(tree.args(["-f", "{p}"])).quiet().read()?;
-    let is_linked = |package: &Value| {
-        let begin = format!("{} v{}", package["name"].as_str()?, package["version"].as_str()?);
-        tree.lines().any(|it| it.split(" (").next() == Some(begin.as_str())).then_some(())
-    };
+    let linked: HashSet<&str> = tree.lines().filter_map(|it| it.split(" (").next()).collect();
     let mut packages = String::new();
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for package in metadata["packages"].as_array().context("cargo metadata has no packages")? {
+        let text = |key: &str| package[key].as_str().unwrap_or_default();
+        let name = format!("{} v{}", text("name"), text("version"));
         // Those of this workspace have no source.
-        if package["source"].is_null() || is_linked(package).is_none() {
+        if package["source"].is_null() || !linked.contains(name.as_str()) {
             continue;
         }
-        let text = |key: &str| package[key].as_str().unwrap_or_default();
-        let name = format!("{} {}", text("name"), text("version"));
         let by = package["authors"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let by = by.collect::<Vec<_>>().join(", ");
         packages +=

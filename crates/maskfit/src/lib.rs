@@ -1,6 +1,6 @@
 //! Maskfit as a library: predict with a bundle, and train with parts of one's own.
 //!
-//! - [`Classifier`] opens a bundle and predicts decoded images. It needs no file but those of the bundle, and is `Send`
+//! - [`Classifier`] opens a bundle and predicts images, decoded or encoded. It needs no file but those of the bundle, and is `Send`
 //!   and `Sync`.
 //! - [`experiment`] loads settings from TOML, [`train`] trains them and calls a [`Callback`] after each step and
 //!   evaluation.

@@ -71,7 +71,7 @@ fn which(members: &[String]) -> String {
     }
 }
 
-/// The settings that a bundle determines, and how to read each in a sentence.
+/// The settings that a bundle determines.
 const DETERMINED: [&str; 5] =
     ["model.backbone", "head", "augment.train", "augment.eval", "augment.statistics"];
 

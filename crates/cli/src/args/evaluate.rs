@@ -20,7 +20,7 @@ pub(crate) struct EvaluateArgs {
     /// Images to predict: the test set, the validation set of `data.split`, or all of the data.
     #[arg(long, value_enum, value_name = "SIDE", default_value = "test")]
     pub(crate) side: Side,
-    /// Take the groups of `--config` for new ones, even those with the name of a group that a model was trained
+    /// Treat the groups of `--config` as new, even those with the name of a group that a model was trained
     /// on. Images whose file it was trained on are refused all the same.
     #[arg(long, requires = "config")]
     pub(crate) new_groups: bool,

@@ -256,7 +256,7 @@ fn check_unseen(
                         (groups.iter().filter(|it| trained.contains(it)).count(), unit.many());
                     terminal.status(&format!(
                         "note: {shown}: {names} of these {many} have names of {many} that it was trained on, and \
-                         are taken for new ones (`--new-groups`)"
+                         are treated as new (`--new-groups`)"
                     ));
                 }
             } else if let Some(mut problem) = trained.problem(&dir, groups.iter().copied(), unit) {

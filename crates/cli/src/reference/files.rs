@@ -170,7 +170,10 @@ const RUN: &[File] = &[
     (
         "pretrained/split.csv",
         "The groups that this bundle was trained on, if they are known.",
-        &[("group", "the group"), ("side", "`train`")],
+        &[
+            ("group", "the group"),
+            ("side", "`train`; `fitted` for those of a test set that was fitted on"),
+        ],
     ),
     (
         "pretrained/origin.toml",

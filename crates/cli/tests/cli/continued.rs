@@ -67,6 +67,9 @@ fn a_run_continues_from_another_and_repeats_without_it() {
     fs::remove_file(bench.path("runs/d/report.toml")).unwrap();
     bench.ok(&["train", "--resume", "runs/d"]);
     assert_eq!(read(&bench, "runs/d/steps.csv"), read(&bench, "runs/b/steps.csv"));
+    // Copies in two places are one common start.
+    let notes = bench.notes(&["soup", "runs/b", "runs/d", "-o", "soup"]);
+    assert!(!notes.contains("began from different weights"), "{notes}");
 }
 
 #[test]

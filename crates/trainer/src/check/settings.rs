@@ -6,7 +6,7 @@ use data::Context;
 use gpu::Storage;
 
 use crate::{
-    callback::{Callback, EpochReport, StepReport},
+    callback::Callback,
     experiment::Experiment,
     plan::{Plan, PlanError},
 };
@@ -109,16 +109,4 @@ pub fn plan(experiment: &Experiment) -> Result<Plan, PlanError> {
 /// A callback that reports nothing.
 struct Silent;
 
-impl Callback for Silent {
-    fn progress(&self, _: &str, _: usize, _: usize) {}
-
-    fn note(&self, _: &str) {}
-
-    fn step(&self, _: &StepReport) {}
-
-    fn epoch(&self, _: &EpochReport) {}
-
-    fn should_stop(&self) -> bool {
-        false
-    }
-}
+impl Callback for Silent {}

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    fmt,
+    fmt, fs,
     path::{Path, PathBuf},
     rc::Rc,
 };
@@ -12,6 +12,7 @@ use candle::{Device, Tensor};
 use data::{Manifest, Sides};
 use infer::Bundle;
 use models::Model;
+use sha2::{Digest as _, Sha256};
 use toml::{Table, Value};
 
 use super::error::SoupError;
@@ -151,13 +152,12 @@ fn description(bundle: &Bundle) -> Table {
     ])
 }
 
-/// Returns what the runs of the models began from, by their settings, if that differs: weights that are far apart have
-/// no mean of use.
+/// Returns what the runs of the models began from, if that differs: weights that are far apart have no mean of use.
 ///
 /// # Errors
-/// A run's settings cannot be read.
+/// A run's settings, or the weights that they name, cannot be read.
 pub(super) fn different_starts(ingredients: &[Ingredient]) -> Result<Option<String>, RunError> {
-    let mut starts: Vec<(&Path, String)> = Vec::new();
+    let mut starts: Vec<(&Path, String, String)> = Vec::new();
     for run in ingredients.iter().map(|it| it.run.as_path()) {
         if starts.iter().any(|it| it.0 == run) {
             continue;
@@ -167,15 +167,30 @@ pub(super) fn different_starts(ingredients: &[Ingredient]) -> Result<Option<Stri
         let config = Experiment::of_run(&text)
             .map_err(|err| RunError::Damaged { path, reason: err.to_string() })?;
         let pretrained = &config.model.pretrained;
-        let start = match pretrained.as_os_str().is_empty() {
+        let shown = match pretrained.as_os_str().is_empty() {
             true => format!("random ones of seed {}", config.seed.0),
             false => format!("`{}`", pretrained.display()),
         };
-        starts.push((run, start));
+        let content = content(pretrained)?.unwrap_or_else(|| shown.clone());
+        starts.push((run, shown, content));
     }
-    let is_one = starts.windows(2).all(|it| it[0].1 == it[1].1);
-    let lines = starts.iter().map(|(run, start)| format!("{}: {start}", run.display()));
+    let is_one = starts.windows(2).all(|it| it[0].2 == it[1].2);
+    let lines = starts.iter().map(|(run, shown, _)| format!("{}: {shown}", run.display()));
     Ok((!is_one).then(|| first_of(lines.collect())))
+}
+
+/// Returns what tells pretrained weights apart wherever they were copied to: the checksum of a file, or the description
+/// of a bundle, which has the checksums of its weights; `None` if they are not there.
+fn content(pretrained: &Path) -> Result<Option<String>, RunError> {
+    let description = pretrained.join("bundle.toml");
+    if description.is_file() {
+        return Ok(Some(base::text::read(&description).map_err(at(&description))?));
+    }
+    if !pretrained.is_file() {
+        return Ok(None);
+    }
+    let bytes = fs::read(pretrained).map_err(at(pretrained))?;
+    Ok(Some(format!("{:?}", Sha256::digest(&bytes))))
 }
 
 /// Returns the images that at least one model was trained on, and those that all held out; and the number of
