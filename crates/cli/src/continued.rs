@@ -1,7 +1,8 @@
 //! Continuing from a bundle of one's own: `model.pretrained` names a run, a bundle or a fold of a cross-validation.
 //!
 //! The settings that the bundle determines are filled in, and the bundle is copied into the new run's folder. The groups
-//! that it was trained on are copied too, and compared with those that the new run is validated and tested on.
+//! that it was trained on are copied too, and compared with those that the new run is validated and tested on: by name,
+//! and by the hashes of their files, since a folder may have been renamed.
 
 use std::{
     collections::BTreeSet,
@@ -23,7 +24,7 @@ use crate::{
     phrases::argument,
     runs,
     terminal::Terminal,
-    trained_on::{self, TrainedOn, unknown},
+    trained_on::{self, TrainedOn, files, unknown},
 };
 
 /// Loads the experiment of a config file and `--set` arguments, completed by the bundle that it continues from, and
@@ -118,7 +119,11 @@ impl Origin {
         if bundle.as_os_str().is_empty() || !bundle.is_dir() {
             return Ok(None);
         }
-        let trained = TrainedOn::of(&bundle)?;
+        let mut trained = TrainedOn::of(&bundle)?;
+        let trained_on = trained.as_ref().map(|it| it.groups.len());
+        if let Some(it) = &mut trained {
+            it.groups.extend(renamed(plan, &bundle)?);
+        }
         match &trained {
             None => terminal.status(&format!("note: {}", unknown(&bundle))),
             Some(it) => {
@@ -131,7 +136,6 @@ impl Origin {
             trained.as_ref().map(|it| it.among(groups.iter().copied()).len())
         };
         let (of_validation, of_test) = (count(&scored.valid), count(&scored.test));
-        let trained_on = trained.as_ref().map(|it| it.groups.len());
         Ok(Some(Origin { bundle, trained_on, of_validation, of_test, trained }))
     }
 
@@ -147,6 +151,14 @@ impl Origin {
         }
         write("origin.toml", &toml::to_string(self).context("origin.toml")?)
     }
+}
+
+/// Returns the groups of images whose file a bundle was trained on, under whatever name.
+fn renamed(plan: &Plan, bundle: &Path) -> anyhow::Result<BTreeSet<String>> {
+    let files = files(bundle)?;
+    let is_known = |(_, hash): &(usize, &Option<u64>)| hash.is_some_and(|it| files.contains(&it));
+    let copies = plan.hashes.iter().enumerate().filter(is_known);
+    Ok(copies.map(|(image, _)| plan.group(image).to_owned()).collect())
 }
 
 /// Returns a warning for each set with groups that a bundle was trained on.

@@ -1,12 +1,17 @@
 //! What a bundle was trained on, as far as its folder or that of its run tells.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
-use base::{records::Records, table, task::Unit, text};
+use base::{
+    records::{Record, Records},
+    table,
+    task::Unit,
+    text,
+};
 use trainer::{PRETRAINED, kfold::is_kfold};
 
 use crate::runs::is_trained_on_valid;
@@ -16,12 +21,16 @@ use crate::runs::is_trained_on_valid;
 pub(crate) struct TrainedOn {
     /// Those that its models were trained on.
     pub(crate) groups: BTreeSet<String>,
-    /// Those of a test set that its weights, calibration or thresholds were fitted on (`ensemble --fit-on test`).
+    /// Those that an ensemble's weights, calibration, thresholds or prediction sets were fitted on.
     pub(crate) fitted: BTreeSet<String>,
+    /// Those that its epochs were selected on: a score on them is slightly too good.
+    pub(crate) selected: BTreeSet<String>,
 }
 
 /// The side of groups that an ensemble was fitted on.
 const FITTED: &str = "fitted";
+/// The side of groups that the epochs were selected on.
+const SELECTED: &str = "valid";
 
 /// The number of groups to name.
 const SHOWN: usize = 5;
@@ -48,10 +57,19 @@ impl TrainedOn {
             return Ok(None);
         };
         let mut own = TrainedOn::of_dir(dir)?;
-        if let Some(earlier) = earlier_of(dir) {
-            own.add(TrainedOn::of_dir(&earlier)?);
+        if let Some(earlier) = TrainedOn::earlier(dir)? {
+            own.add(earlier);
         }
         Ok(Some(own))
+    }
+
+    /// Reads what the bundle that a run, a fold or a cross-validation continued from was trained on; `None` if it
+    /// continued from none, or nothing is known.
+    ///
+    /// # Errors
+    /// A table that cannot be read.
+    pub(crate) fn earlier(run: &Path) -> anyhow::Result<Option<TrainedOn>> {
+        earlier_of(run).map(|it| TrainedOn::of_dir(&it)).transpose()
     }
 
     /// Reads the table in a folder.
@@ -59,7 +77,7 @@ impl TrainedOn {
         let path = dir.join(FILE);
         let text = text::read(&path).with_context(|| path.display().to_string())?;
         let has_valid = is_trained_on_valid(dir);
-        let is_trained_on = |side: &str| side == "train" || side == "valid" && has_valid;
+        let is_trained_on = |side: &str| side == "train" || side == SELECTED && has_valid;
         let mut found = TrainedOn::default();
         for row in Records::exact(&text).rows() {
             let (Some(group), Some(side)) = (row.fields.get(0), row.fields.get(1)) else {
@@ -69,6 +87,8 @@ impl TrainedOn {
                 found.fitted.insert(group.to_owned());
             } else if is_trained_on(side) {
                 found.groups.insert(group.to_owned());
+            } else if side == SELECTED {
+                found.selected.insert(group.to_owned());
             }
         }
         Ok(found)
@@ -111,14 +131,43 @@ impl TrainedOn {
     pub(crate) fn add(&mut self, other: TrainedOn) {
         self.groups.extend(other.groups);
         self.fitted.extend(other.fitted);
+        self.selected.extend(other.selected);
     }
 
     /// Formats the table.
     pub(crate) fn to_csv(&self) -> String {
         let trained = self.groups.iter().map(|it| [it.as_str(), "train"]);
         let fitted = self.fitted.iter().map(|it| [it.as_str(), FITTED]);
-        table::text(["group", "side"], trained.chain(fitted))
+        let selected = self.selected.iter().map(|it| [it.as_str(), SELECTED]);
+        table::text(["group", "side"], trained.chain(fitted).chain(selected))
     }
+}
+
+/// Returns the table of a run's data, of a bundle that is in its folder.
+pub(crate) fn data_of(bundle: &Path) -> Option<PathBuf> {
+    // An ensemble may be named `best` too.
+    let is_of_run = |it: &&Path| bundle.ends_with("best") && it.join("config.toml").is_file();
+    let path = bundle.parent().filter(is_of_run).map(|it| it.join("data.csv"));
+    path.filter(|it| it.is_file())
+}
+
+/// Returns the hashes of the files that a run was trained on, as far as the table of its data has them.
+///
+/// # Errors
+/// A table that cannot be read.
+pub(crate) fn files(bundle: &Path) -> anyhow::Result<HashSet<u64>> {
+    let Some(path) = data_of(bundle) else { return Ok(HashSet::new()) };
+    let has_valid = path.parent().is_some_and(is_trained_on_valid);
+    let text = text::read(&path).with_context(|| path.display().to_string())?;
+    let table = Records::exact(&text);
+    let Ok([hash, side]) = table.header().columns(["hash", "side"]) else {
+        return Ok(HashSet::new());
+    };
+    let is_trained_on = |row: &Record| {
+        row.fields.get(side).is_some_and(|it| it == "train" || it == SELECTED && has_valid)
+    };
+    let digits = |row: Record| u64::from_str_radix(row.fields.get(hash)?, 16).ok();
+    Ok(table.rows().filter(is_trained_on).filter_map(digits).collect())
 }
 
 /// Returns the copy of the bundle that a run continued from, if its table of groups is known: in the run's folder, or
@@ -148,6 +197,7 @@ mod tests {
         let groups =
             || TrainedOn::of(&best).unwrap().unwrap().groups.into_iter().collect::<Vec<_>>();
         assert_eq!(groups(), ["Kim, A"]);
+        assert_eq!(TrainedOn::of(&best).unwrap().unwrap().selected, ["b".to_owned()].into());
         fs::write(dir.path().join("report.toml"), "trained_on_valid = true\n").unwrap();
         assert_eq!(groups(), ["Kim, A", "b"]);
 
@@ -169,10 +219,13 @@ mod tests {
         // An ensemble has its own.
         let mut all = TrainedOn::of(&best).unwrap().unwrap();
         let fitted = ["e".to_owned()].into();
-        all.add(TrainedOn { groups: ["d".to_owned()].into(), fitted });
+        let selected = ["f".to_owned()].into();
+        all.add(TrainedOn { groups: ["d".to_owned()].into(), fitted, selected });
         fs::write(best.join("split.csv"), all.to_csv()).unwrap();
         assert_eq!(groups(), ["Kim, A", "b", "d"]);
         let seen = TrainedOn::of(&best).unwrap().unwrap();
+        assert_eq!(seen.selected, ["f".to_owned()].into());
+        assert_eq!(seen.problem(Path::new("best"), ["f"].into_iter(), Unit::Person), None);
         let of = seen.problem(Path::new("best"), ["d", "e"].into_iter(), Unit::Person);
         let text =
             "best: was trained on 1 of these 2 people: `d`; was fitted on 1 of these 2 people: `e`";

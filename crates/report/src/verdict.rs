@@ -3,7 +3,8 @@
 //! Each sentence follows from numbers of the page by a rule, and is left out where the rule does not hold:
 //!
 //! - the score: always.
-//! - what it holds for: by how the images were used ([`Basis`]).
+//! - what it holds for: by how the images were used ([`Basis`]), or, where the model continued from one that was trained
+//!   on some of their groups, by that.
 //! - the estimate: of a run that was trained on all the data after a cross-validation, the score of that. Where the
 //!   images were trained on, nothing else is said of them.
 //! - the test set: where a cross-validation has predictions for it.
@@ -64,6 +65,10 @@ pub struct Grounds {
     pub rarest: Option<(String, usize)>,
     /// The name of the cross-validation that estimates the score, and its out-of-fold macro F1.
     pub estimate: Option<(String, Estimate)>,
+    /// The number of groups that the bundle that the model continued from was trained on.
+    pub n_earlier: usize,
+    /// That number of the test set of a cross-validation.
+    pub n_earlier_of_test: usize,
 }
 
 /// A wider interval is a limit of its own.
@@ -89,7 +94,8 @@ const TRUSTED: f64 = 0.8;
 ///
 /// - `run`: with all sections but the verdict.
 pub fn verdict(run: &RunReport, of: &Grounds) -> Vec<String> {
-    let sentences = [score(run, of), Some(basis(of).to_owned()), estimate(of)];
+    let holds_for = earlier(of).unwrap_or_else(|| basis(of).to_owned());
+    let sentences = [score(run, of), Some(holds_for), estimate(of)];
     let mut sentences: Vec<String> = sentences.into_iter().flatten().collect();
     if of.basis == Basis::Trained {
         return sentences;
@@ -159,6 +165,16 @@ fn basis(of: &Grounds) -> &'static str {
     }
 }
 
+fn earlier(of: &Grounds) -> Option<String> {
+    (of.n_earlier > 0 && of.basis != Basis::Trained).then(|| {
+        format!(
+            "The bundle that the model continued from was trained on {} of these {}, so the score is too good.",
+            of.n_earlier,
+            of.unit.count(of.n_groups)
+        )
+    })
+}
+
 fn estimate(of: &Grounds) -> Option<String> {
     let (cross_validation, macro_f1) = of.estimate.as_ref()?;
     Some(format!(
@@ -180,10 +196,16 @@ fn test(run: &RunReport, of: &Grounds) -> Option<String> {
         score(joint.folds.macro_f1, &single),
     ];
     let scores: Vec<String> = scores.into_iter().flatten().collect();
+    let holds_for = match of.n_earlier_of_test {
+        0 => "The test score is the one that counts: no model was trained or selected on these images.".to_owned(),
+        n => format!(
+            "It is too good: the bundle that the models continued from was trained on {n} of these {}.",
+            of.unit.count(test.n_groups)
+        ),
+    };
     (!scores.is_empty()).then(|| {
         format!(
-            "On the test set ({}), macro F1 is {}. The test score is the one that counts: no model was trained or \
-             selected on these images.",
+            "On the test set ({}), macro F1 is {}. {holds_for}",
             of.unit.images_of(test.n_images, test.n_groups),
             scores.join(", and ")
         )

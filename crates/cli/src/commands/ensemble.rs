@@ -137,7 +137,8 @@ pub(crate) fn ensemble(args: &EnsembleArgs) -> anyhow::Result<End> {
         reliability: reliability.report(SEED),
         notes: notes(&columns, &recipe),
     };
-    let made = Made { fitted: fits.fitted.clone(), conformal, weights };
+    let is_fitted = recipe.is_fitted() || conformal.is_some();
+    let made = Made { fitted: fits.fitted.clone(), conformal, weights, is_fitted };
     let attributes = Attributes::of(&columns, &args.set, &terminal).unwrap_or_else(|err| {
         status!("note: there are no scores by attribute: {err:#}");
         Attributes::default()

@@ -4,9 +4,9 @@
 //! contains the task.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     io::{BufWriter, Write as _},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
@@ -33,7 +33,7 @@ use crate::{
     runs,
     tables::{macro_f1, report},
     terminal::Terminal,
-    trained_on::{TrainedOn, unknown},
+    trained_on::{TrainedOn, data_of, files, unknown},
 };
 
 /// Groups to name in an error.
@@ -152,29 +152,11 @@ fn side(side: Side, experiment: &Experiment, manifest: &Manifest) -> anyhow::Res
     }
 }
 
-/// Returns the table of a run's data, of a bundle that is in its folder.
-fn data_of(dir: &Path) -> Option<PathBuf> {
-    // An ensemble may be named `best` too.
-    let is_of_run = |it: &&Path| dir.ends_with("best") && it.join("config.toml").is_file();
-    let path = dir.parent().filter(is_of_run).map(|it| it.join("data.csv"));
-    path.filter(|it| it.is_file())
-}
-
 /// Returns the images of a side whose file is one that a run was trained on, by the hashes in the table of its data.
 fn copies(dir: &Path, manifest: &Manifest, side: &[usize]) -> anyhow::Result<Vec<String>> {
-    let Some(path) = data_of(dir) else { return Ok(Vec::new()) };
-    let has_valid = path.parent().is_some_and(runs::is_trained_on_valid);
-    let text = text::read(&path).with_context(|| path.display().to_string())?;
-    let table = Records::exact(&text);
-    let Ok([hash, of]) = table.header().columns(["hash", "side"]) else { return Ok(Vec::new()) };
-    let is_trained_on = |row: &Record| {
-        row.fields.get(of).is_some_and(|it| it == "train" || it == "valid" && has_valid)
-    };
-    let trained = table.rows().filter(is_trained_on);
-    let trained: HashSet<String> =
-        trained.filter_map(|it| it.fields.get(hash).map(str::to_owned)).collect();
+    let trained = files(dir)?;
     let examples = side.iter().map(|&it| &manifest.examples[it]);
-    let is_copy = |it: &&Example| it.hash.is_some_and(|it| trained.contains(&format!("{it:016x}")));
+    let is_copy = |it: &&Example| it.hash.is_some_and(|it| trained.contains(&it));
     Ok(examples.filter(is_copy).map(|it| format!("`{}`", it.name)).collect())
 }
 
@@ -274,8 +256,18 @@ fn check_unseen(
                     );
                 }
                 problems.push(problem);
-            } else if !others.is_empty() {
-                terminal.status(&format!("note: {}: {}", dir.display(), counted(&others)));
+            } else {
+                let shown = dir.display();
+                if !others.is_empty() {
+                    terminal.status(&format!("note: {shown}: {}", counted(&others)));
+                }
+                let n = groups.iter().filter(|it| trained.selected.contains(**it)).count();
+                if n > 0 {
+                    terminal.status(&format!(
+                        "note: {shown}: an epoch was selected on {n} of these {}: the score is optimistically biased",
+                        unit.count(groups.len())
+                    ));
+                }
             }
         }
     }

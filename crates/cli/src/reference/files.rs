@@ -172,7 +172,10 @@ const RUN: &[File] = &[
         "The groups that this bundle was trained on, if they are known.",
         &[
             ("group", "the group"),
-            ("side", "`train`; `fitted` for those of a test set that was fitted on"),
+            (
+                "side",
+                "`train`; `fitted` for those that an ensemble was fitted on; `valid` for those that an epoch was selected on",
+            ),
         ],
     ),
     (
@@ -435,11 +438,14 @@ const ENSEMBLE: &[File] = &[
     ),
     (
         "split.csv",
-        "The groups that a member was trained on, and those of a test set that was fitted on, so that `evaluate` can \
-         refuse them.",
+        "The groups that a member was trained on, and those that were fitted on, so that `evaluate` can refuse them, \
+         and those that an epoch was selected on, so that it can say so.",
         &[
             ("group", "the group"),
-            ("side", "`train`; `fitted` for those of a test set that was fitted on"),
+            (
+                "side",
+                "`train`; `fitted` for those that an ensemble was fitted on; `valid` for those that an epoch was selected on",
+            ),
         ],
     ),
     (

@@ -52,6 +52,24 @@ fn a_run_continues_from_another_and_repeats_without_it() {
     let notes = train(&bench, "small.toml", &sets);
     let warning = line(&notes, "warning: runs/a/best, which this continues from, was trained on ");
     assert!(warning.contains("`data.split_seed`"), "{warning}");
+    let page = read(&bench, "runs/c/report.html");
+    assert!(page.contains("The bundle that the model continued from was trained on "));
+    // The same people under other names.
+    let size = ["--people", "8", "--test", "3", "--size", "40x32"];
+    bench.ok(&[&["data", "synthetic-people", "renamed"][..], &size].concat());
+    let mut table = read(&bench, "renamed/train/train.csv");
+    for it in fs::read_dir(bench.path("renamed/train/images")).unwrap() {
+        let path = it.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let new = format!("9{}", &name[1..]);
+        table = table.replace(name, &new);
+        fs::rename(&path, path.with_file_name(new)).unwrap();
+    }
+    fs::write(bench.path("renamed/train/train.csv"), table).unwrap();
+    let root = "data.source.root=\"renamed/train\"";
+    let sets = ["run.name=e", "data.split_seed=5", root, "model.pretrained=runs/a/best"];
+    let notes = train(&bench, "small.toml", &sets);
+    line(&notes, "warning: runs/a/best, which this continues from, was trained on ");
     // What a run was trained on includes what its bundle was.
     let out = bench.run(&["evaluate", "runs/c", "--side", "valid", "-o", "out"]);
     let err = text(&out.stderr);

@@ -215,7 +215,10 @@ fn held_out_predictions_are_those_of_the_bundle() {
     assert_eq!(scored("one", "e1"), rows(&bench.path("one/oof.csv")));
     bench.ok(&["ensemble", "runs/a", "--views", "flip", "-o", "plain"]);
     assert_eq!(scored("plain", "e2"), rows(&bench.path("plain/oof.csv")));
-    assert_ne!(scored("flipped", "e3"), rows(&bench.path("plain/oof.csv")));
+    // What was fitted on people is not scored on them.
+    let config = ["--config", "small.toml", "--side", "valid", "-o", "e3"];
+    let err = text(&bench.run(&[&["evaluate", "flipped"][..], &config].concat()).stderr);
+    assert!(err.contains("error: flipped: was fitted on 2 of these 2 people: `"), "{err}");
 
     bench.fails(
         &["ensemble", "runs/a", "runs/a/best", "-o", "two"],

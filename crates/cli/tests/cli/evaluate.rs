@@ -31,7 +31,10 @@ fn evaluations_are_compared_like_runs() {
     assert!(out.contains("\ntest set: macro F1 0."), "{out}");
     assert!(out.ends_with("predictions: test/test.csv\n"), "{out}");
     assert!(err.contains("next: maskfit compare --test test OTHER"), "{err}");
-    bench.ok(&["evaluate", "runs/a", "--side", "valid", "-o", "valid"]);
+    assert!(!err.contains("optimistically biased"), "{err}");
+    let err = bench.notes(&["evaluate", "runs/a", "--side", "valid", "-o", "valid"]);
+    let note = "note: runs/a/best: an epoch was selected on 2 of these 2 people: the score is optimistically biased";
+    assert!(unwrapped(&err).iter().any(|it| it == note), "{err}");
     assert_eq!(read("valid/valid.csv"), read("runs/a/valid.csv"));
     let report: toml::Table = read("valid/report.toml").parse().unwrap();
     let of_run: toml::Table = read("runs/a/report.toml").parse().unwrap();

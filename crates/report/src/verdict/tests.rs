@@ -32,6 +32,8 @@ fn plain() -> (RunReport, Grounds) {
         n_wrong_factors: vec![20],
         rarest: None,
         estimate: None,
+        n_earlier: 0,
+        n_earlier_of_test: 0,
     };
     (run, grounds)
 }
@@ -56,6 +58,15 @@ fn the_score_and_what_it_holds_for_are_always_there() {
         let it = verdict(&run, &Grounds { basis, ..grounds.clone() });
         assert!(it[1].contains(want), "{it:?}");
     }
+    // A model may have seen them before.
+    let it = verdict(&run, &Grounds { n_earlier: 9, ..grounds.clone() });
+    assert_eq!(
+        it[1],
+        "The bundle that the model continued from was trained on 9 of these 30 people, so the score is too good."
+    );
+    let basis = Basis::Trained;
+    let it = verdict(&run, &Grounds { basis, n_earlier: 9, ..grounds.clone() });
+    assert!(it[1].contains("says nothing about new ones"), "{it:?}");
     // Nothing else follows from images that were trained on.
     let estimate = Some(("folds".to_owned(), between(0.7, 0.66, 0.74)));
     let it =
@@ -102,6 +113,22 @@ fn the_test_score_of_a_cross_validation_counts() {
         format!(
             "On the test set (21 images of 3 people), macro F1 is 0.625 for a single model (mean of 1 fold). {counts}"
         )
+    );
+    // The models may have seen it before.
+    let grounds = Grounds { n_earlier_of_test: 2, ..grounds };
+    let test = TestScores {
+        n_images: 21,
+        n_groups: 3,
+        n_folds: 1,
+        scopes: vec![scope(Estimate::default(), Estimate::of(0.625))],
+        ..TestScores::default()
+    };
+    let it = verdict(&RunReport { test: Some(test), ..run.clone() }, &grounds).swap_remove(2);
+    assert!(
+        it.ends_with(
+            " It is too good: the bundle that the models continued from was trained on 2 of these 3 people."
+        ),
+        "{it}"
     );
 }
 

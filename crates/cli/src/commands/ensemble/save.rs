@@ -25,6 +25,8 @@ pub(super) struct Made {
     pub(super) conformal: Option<Conformal>,
     /// The weights of runs that predict different factors; empty for equal ones.
     pub(super) weights: Vec<f64>,
+    /// Whether anything was fitted on the predictions.
+    pub(super) is_fitted: bool,
 }
 
 /// Writes all files, and returns the scores of the nested predictions.
@@ -60,7 +62,7 @@ pub(super) fn save(
         output.write(&file, text.as_bytes())?;
     }
     output.write("reliability.csv", report::reliability(&summary.reliability).as_bytes())?;
-    if let Some(all) = trained_on(columns)? {
+    if let Some(all) = trained_on(columns, made.is_fitted)? {
         output.write(trained_on::FILE, all.to_csv().as_bytes())?;
     }
     output.write("report.toml", report::to_toml(&made.fitted, &scored, summary).as_bytes())?;
@@ -102,16 +104,16 @@ fn bundle(columns: &Columns, made: &Made) -> anyhow::Result<Bundle> {
     Ok(Bundle { inputs, combine, calibration, decision, conformal, ..bundle })
 }
 
-/// Returns the groups that any model was trained on, as far as they are known, and those of a test set that was
-/// fitted on: it is none for this bundle.
-fn trained_on(columns: &Columns) -> anyhow::Result<Option<TrainedOn>> {
+/// Returns the groups that any model was trained on, as far as they are known, and those that were fitted on. A test
+/// set that the runs were combined on is none for this bundle, whether or not anything was fitted.
+fn trained_on(columns: &Columns, is_fitted: bool) -> anyhow::Result<Option<TrainedOn>> {
     let mut all: Option<TrainedOn> = None;
     for dir in columns.columns.iter().flat_map(|it| &it.bundles) {
         if let Some(own) = TrainedOn::of(dir)? {
             all.get_or_insert_default().add(own);
         }
     }
-    if columns.fit_on == FitOn::Test {
+    if is_fitted || columns.fit_on == FitOn::Test {
         let fitted = columns.group_names.iter().cloned().collect();
         all.get_or_insert_default().add(TrainedOn { fitted, ..TrainedOn::default() });
     }

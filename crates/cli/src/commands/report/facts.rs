@@ -38,6 +38,8 @@ pub(super) struct Data {
     pub(super) n_trained: Vec<usize>,
     /// The fold that held each image out; in repeats the first.
     pub(super) fold_of: HashMap<String, usize>,
+    /// The groups of the test set.
+    pub(super) test_groups: BTreeSet<String>,
 }
 
 /// Reads the table of a run's data.
@@ -106,6 +108,7 @@ pub(super) fn read(dir: &Path, task: &Task) -> Result<Data, String> {
             n_groups: groups[it].len(),
         })
         .collect();
+    data.test_groups = std::mem::take(&mut groups[4]);
     data.facts.classes =
         task.scopes().into_iter().map(|it| of_scope(task, it, &counts, &shown)).collect();
     data.facts.numbers = numbers
@@ -201,7 +204,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let table = "image,group,class,label,age,weight,use,side\n\
                      a1,\"Kim, A\",0,x,20,1,pool,train\na2,\"Kim, A\",2,x,20,1,pool,train\n\
-                     b1,b,3,x,61.5,1,pool,valid\nc1,c,1,x,,1,pool,left out\nd1,d,1,x,30,0.5,pseudo ab,train\n";
+                     b1,b,3,x,61.5,1,pool,valid\nc1,c,1,x,,1,pool,left out\nd1,d,1,x,30,0.5,pseudo ab,train\n\
+                     e1,e,1,x,,1,test,test\n";
         fs::write(dir.path().join("data.csv"), table).unwrap();
         let data = read(dir.path(), &task()).unwrap();
         let sets: Vec<(&str, usize, usize)> =
@@ -212,9 +216,11 @@ mod tests {
                 ("training set", 2, 1),
                 ("pseudo-labels", 1, 1),
                 ("validation set", 1, 1),
+                ("test set", 1, 1),
                 ("left out", 1, 1)
             ]
         );
+        assert_eq!(data.test_groups, ["e".to_owned()].into());
         assert_eq!(data.n_trained, [1, 0, 1, 0]);
         let joint: Vec<&[usize]> =
             data.facts.classes[0].rows.iter().map(|it| it.counts.as_slice()).collect();

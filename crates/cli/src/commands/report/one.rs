@@ -19,7 +19,7 @@ use super::{
     setup::setup,
     test_set,
 };
-use crate::{runs, terminal::Terminal};
+use crate::{runs, terminal::Terminal, trained_on::TrainedOn};
 
 /// The largest images of a run whose settings are unknown.
 const MAX_PIXELS: u64 = 50_000_000;
@@ -67,6 +67,7 @@ pub(super) fn report(
     run.notes.extend(images.note());
     run.setup = setup(found);
     let (n_wrong, n_wrong_factors) = all.wrong_factors();
+    let earlier = TrainedOn::earlier(&found.dir)?.unwrap_or_default();
     let grounds = Grounds {
         basis: found.basis,
         unit: all.task.unit,
@@ -76,6 +77,8 @@ pub(super) fn report(
         n_wrong_factors,
         rarest: all.rarest(&data.n_trained),
         estimate: estimate(found, &mut run.notes),
+        n_earlier: earlier.among(read.groups.iter().map(String::as_str)).len(),
+        n_earlier_of_test: earlier.among(data.test_groups.iter().map(String::as_str)).len(),
     };
     run.verdict = verdict(&run, &grounds);
     Ok(run)
