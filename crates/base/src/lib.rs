@@ -7,6 +7,7 @@ pub mod choice;
 pub mod clock;
 pub mod config;
 pub mod date;
+mod difference;
 mod epochs;
 pub mod files;
 mod joint;

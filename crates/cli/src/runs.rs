@@ -274,7 +274,7 @@ pub(crate) fn check_related(dirs: &[PathBuf], joins_factors: bool) -> anyhow::Re
 /// Returns why the factors of bundles may not be those of one task: none of them has all factors.
 fn unrelated(tasks: &[(String, Task)]) -> Option<String> {
     // Tasks that contradict each other are reported when they are joined.
-    let joint = Task::product(tasks.iter().map(|it| &it.1)).ok()?;
+    let joint = Task::product(tasks.iter().map(|it| (it.0.as_str(), &it.1))).ok()?;
     if tasks.iter().any(|it| it.1.factors.len() == joint.factors.len()) {
         return None;
     }

@@ -127,6 +127,16 @@ fn classes_are_kept_by_name() {
         "of the classifier 3 of 5 classes are kept by name, and 2 (`fig`, `lime`) newly initialised"
     ]
     .assert_eq(&loaded);
+
+    // Models of other classes are neither averaged nor compared.
+    let differ = "the levels of the factor `class` differ, only in runs/b";
+    let predict = ["predict", "runs/a", "runs/b", "--images", "three", "-o", "p.csv"];
+    for command in [&predict[..], &["compare", "runs/a", "runs/b"]] {
+        let output = bench.run(command);
+        let err = text(&output.stderr);
+        assert!(output.status.code() == Some(1) && err.contains(differ), "{err}");
+        assert!(err.contains(": `fig`, `lime`: "), "{err}");
+    }
 }
 
 #[test]
