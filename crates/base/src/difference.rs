@@ -87,14 +87,45 @@ mod tests {
         let class = |levels: &[&str]| [Factor::new("class", levels)];
         let pets = class(&["cat", "dog, big"]);
         check(&pets, &pets, expect![""]);
-        check(&pets, &class(&["cat", "bird"]), expect!["the levels of the factor `class` differ, only in runs/a: `dog, big`; only in the data: `bird`"]);
-        check(&pets, &class(&["cat"]), expect!["the levels of the factor `class` differ, only in runs/a: `dog, big`"]);
-        check(&pets, &class(&["dog, big", "cat"]), expect!["the levels of the factor `class` are in another order: level 1 is `cat` in runs/a, and `dog, big` in the data"]);
+        check(
+            &pets,
+            &class(&["cat", "bird"]),
+            expect![
+                "the levels of the factor `class` differ, only in runs/a: `dog, big`; only in the data: `bird`"
+            ],
+        );
+        check(
+            &pets,
+            &class(&["cat"]),
+            expect!["the levels of the factor `class` differ, only in runs/a: `dog, big`"],
+        );
+        check(
+            &pets,
+            &class(&["dog, big", "cat"]),
+            expect![
+                "the levels of the factor `class` are in another order: level 1 is `cat` in runs/a, and `dog, big` in the data"
+            ],
+        );
         let many = ["a", "b", "c", "d", "e", "f", "g", "cat", "dog, big"];
-        check(&pets, &class(&many), expect!["the levels of the factor `class` differ, only in the data: `a`, `b`, `c`, `d`, `e` and 2 more"]);
-        let age = |cuts: &[f64]| [Factor { cuts: cuts.to_vec(), ..Factor::new("age", &["x", "y"]) }];
-        check(&age(&[30.0]), &age(&[29.5]), expect!["the factor `age` has the cuts 30 in runs/a, and the cuts 29.5 in the data"]);
-        check(&age(&[]), &age(&[30.0]), expect!["the factor `age` has no cuts in runs/a, and the cuts 30 in the data"]);
+        check(
+            &pets,
+            &class(&many),
+            expect![
+                "the levels of the factor `class` differ, only in the data: `a`, `b`, `c`, `d`, `e` and 2 more"
+            ],
+        );
+        let age =
+            |cuts: &[f64]| [Factor { cuts: cuts.to_vec(), ..Factor::new("age", &["x", "y"]) }];
+        check(
+            &age(&[30.0]),
+            &age(&[29.5]),
+            expect!["the factor `age` has the cuts 30 in runs/a, and the cuts 29.5 in the data"],
+        );
+        check(
+            &age(&[]),
+            &age(&[30.0]),
+            expect!["the factor `age` has no cuts in runs/a, and the cuts 30 in the data"],
+        );
         let both = [pets.as_slice(), &age(&[])].concat();
         check(&pets, &both, expect!["the factors of runs/a: `class`; of the data: `class`, `age`"]);
         let turned = [&age(&[])[..], &pets].concat();

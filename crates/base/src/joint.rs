@@ -57,7 +57,9 @@ impl Task {
             let known = known.ok_or_else(|| format!("there is no factor `{}`", factor.name))?;
             match self.factors[known] == *factor {
                 true => Ok(known),
-                false => Err(of_factors(("the bundle", &self.factors[known]), ("the member", factor))),
+                false => {
+                    Err(of_factors(("the bundle", &self.factors[known]), ("the member", factor)))
+                }
             }
         };
         part.factors.iter().map(place).collect()

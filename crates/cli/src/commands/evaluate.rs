@@ -56,7 +56,9 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> anyhow::Result<End> {
     let terminal = Terminal::new();
     let manifest = images_of(&experiment, &terminal)?;
     if let Some(how) = bundle.task.difference("the models", &manifest.task, "the data") {
-        bail!("{how}\nname data with the factors, levels and cuts of the models, in the same order");
+        bail!(
+            "{how}\nname data with the factors, levels and cuts of the models, in the same order"
+        );
     }
     let side = side(args.side, &experiment, &manifest)?;
     check_unseen(args, &manifest, &side, &terminal)?;
