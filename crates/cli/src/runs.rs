@@ -50,6 +50,10 @@ fn layer_of(config: &Path) -> anyhow::Result<Layer> {
         Some(it) => it.text.to_owned(),
         None => text::read(config).map_err(|err| match err.kind() {
             io::ErrorKind::InvalidData => anyhow!("{shown}: {err}"),
+            io::ErrorKind::NotFound => match recipes::meant(&shown) {
+                Some(hint) => anyhow!("{shown}: there is no such file: {hint}"),
+                None => anyhow!("{shown}: there is no such file: {NAME_ONE}"),
+            },
             _ => anyhow::Error::new(err).context(format!("{shown}: {NAME_ONE}")),
         })?,
     };

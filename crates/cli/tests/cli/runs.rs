@@ -300,7 +300,7 @@ fn help_and_lists_are_complete() {
         efficientnet_b7         66.35 M  37.75   600  0.949  bicubic   imagenet
           none"#]]
     .assert_eq(&network("efficientnet_b7"));
-    bench.fails(&["list", "cheeses"], expect!["error: there is no registry `cheeses`: choose one of sources, splits, samplers, transforms, mixes, statistics, views, models, heads, losses, class-weights, optimizers, stage-rates, schedules, averages, clips, metrics, submissions, trackers, combinations, calibrations, recipes"]);
+    bench.fails(&["list", "cheeses"], expect!["error: there is no registry `cheeses`: expected one of: sources, splits, samplers, transforms, mixes, statistics, views, models, heads, losses, class-weights, optimizers, stage-rates, schedules, averages, clips, metrics, submissions, trackers, combinations, calibrations, recipes"]);
 }
 
 #[test]
