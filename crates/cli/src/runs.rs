@@ -15,6 +15,7 @@ use trainer::{Experiment, Run, RunError, kfold::is_kfold};
 
 use crate::{
     args::ExperimentArgs,
+    known_runs::instead_of,
     recipes::{self, Recipe},
 };
 
@@ -427,7 +428,11 @@ pub(crate) fn is_trained_on_valid(dir: &Path) -> bool {
 /// Returns the bundle folders of a run, a cross-validation or a bundle.
 pub(crate) fn bundle_dirs(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     if !path.exists() {
-        bail!("{}: there is no such folder: name a run, a bundle or `latest`", path.display());
+        bail!(
+            "{}: there is no such folder: name a run, a bundle or `latest`{}",
+            path.display(),
+            instead_of(path, &Experiment::load(&[])?.run.dir)
+        );
     }
     if is_kfold(path) {
         if !path.join("report.toml").is_file() {
