@@ -164,6 +164,16 @@ pub(crate) fn start_of(dir: &Path, runs: &Path) -> Option<PathBuf> {
     (is_below && all.ends_with(&runs)).then_some(start)
 }
 
+/// Checks that the name of a new run is free, before its data is read; [`begin`] checks it again.
+pub(crate) fn check_is_new(experiment: &Experiment) -> Result<(), RunError> {
+    let section = &experiment.run;
+    let dir = section.dir.join(&section.name);
+    match !section.name.is_empty() && dir.join("config.toml").exists() {
+        true => Err(RunError::Exists(dir)),
+        false => Ok(()),
+    }
+}
+
 /// Creates the run of an experiment, in its own folder.
 ///
 /// - `name`: the name of the run if the settings set none; the time is appended.
