@@ -7,7 +7,7 @@ mod pairing;
 mod random_erasing;
 
 use base::{
-    Length, Rng, Task,
+    Length, Rng, Task, hint,
     mix::{Layer, MixedSample},
     task::Scope,
 };
@@ -124,22 +124,16 @@ impl Level {
         let mut scopes = factors.chain([Scope::Joint]);
         let scope = scopes.clone().find(|&it| task.scope_name(it) == self.factor);
         let Some(scope) = scope else {
-            let names = scopes.by_ref().map(|it| task.scope_name(it)).collect::<Vec<_>>();
-            return Err(format!(
-                "unknown factor `{}`, expected one of: {}",
-                self.factor,
-                names.join(", ")
-            ));
+            let names: Vec<&str> = scopes.by_ref().map(|it| task.scope_name(it)).collect();
+            let hint = hint(&self.factor, &names);
+            return Err(format!("unknown factor `{}`: {hint}", self.factor));
         };
         let names = task.class_names(scope);
         let class = names.iter().position(|it| *it == self.level);
         class.map(|it| (scope, it)).ok_or_else(|| {
-            format!(
-                "`{}` has no level `{}`, expected one of: {}",
-                self.factor,
-                self.level,
-                names.join(", ")
-            )
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let hint = hint(&self.level, &names);
+            format!("`{}` has no level `{}`: {hint}", self.factor, self.level)
         })
     }
 

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 #[doc(hidden)]
 pub use toml::{Table, Value};
 
-use crate::config::located;
+use crate::{config::located, nearest::suggested};
 
 /// Removes and returns the `kind` of a table of settings.
 #[doc(hidden)]
@@ -13,7 +13,8 @@ pub fn take_kind(table: &mut Table, known: &[&str]) -> Result<String, String> {
     match table.remove("kind") {
         Some(Value::String(kind)) if known.contains(&kind.as_str()) => Ok(kind),
         Some(Value::String(kind)) => {
-            Err(located("kind", &format!("unknown kind `{kind}`, expected one of {}", list())))
+            let unknown = format!("unknown kind `{kind}`, expected one of {}", list());
+            Err(located("kind", &suggested(&unknown)))
         }
         Some(other) => Err(located("kind", &format!("must be one of {}, not {other}", list()))),
         None => Err(format!("missing field `kind`: one of {}", list())),
@@ -39,7 +40,7 @@ pub fn into_table(value: Value, known: &[&str]) -> Result<Table, String> {
 #[doc(hidden)]
 pub fn read_member<T: DeserializeOwned>(kind: &str, table: Table) -> Result<T, String> {
     serde_path_to_error::deserialize(table).map_err(|err| {
-        let reason = err.inner().message();
+        let reason = suggested(err.inner().message());
         let of_kind = match reason.starts_with("unknown field") {
             true => format!(" (these are of kind `{kind}`)"),
             false => String::new(),

@@ -5,7 +5,10 @@
 //! marginal becomes the mean over all members that predict it, and the classes of a level are scaled in
 //! proportion (one round of iterative proportional fitting, Deming & Stephan 1940).
 
-use crate::task::{Factor, Scope, ScopePrediction, Task};
+use crate::{
+    difference::of_factors,
+    task::{Factor, Scope, ScopePrediction, Task},
+};
 
 /// The predictions of the members do not cover every factor, so there is no joint class.
 #[derive(Debug, PartialEq, thiserror::Error)]
@@ -20,24 +23,27 @@ pub struct MissingFactor {
 impl Task {
     /// Returns the task whose factors are those of all `tasks`, in the order in which they first appear.
     ///
+    /// - `tasks`: each with the name of its model or data, for errors.
+    ///
     /// # Errors
     /// Factors of the same name with different levels or cuts; or a product with too many classes.
-    pub fn product<'a>(tasks: impl IntoIterator<Item = &'a Task>) -> Result<Task, String> {
-        let mut all: Option<Task> = None;
-        for task in tasks {
-            let Some(all) = &mut all else {
-                all = Some(task.clone());
-                continue;
-            };
+    pub fn product<'a>(
+        tasks: impl IntoIterator<Item = (&'a str, &'a Task)>,
+    ) -> Result<Task, String> {
+        let mut unit = None;
+        let mut all: Vec<(&str, &Factor)> = Vec::new();
+        for (name, task) in tasks {
+            unit.get_or_insert(task.unit);
             for factor in &task.factors {
-                match all.factors.iter().find(|it| it.name == factor.name) {
-                    None => all.factors.push(factor.clone()),
-                    Some(known) if known == factor => {}
-                    Some(known) => return Err(different(known, factor)),
+                match all.iter().find(|(_, it)| it.name == factor.name) {
+                    None => all.push((name, factor)),
+                    Some((_, known)) if *known == factor => {}
+                    Some(known) => return Err(of_factors(*known, (name, factor))),
                 }
             }
         }
-        let all = all.ok_or("there are no tasks")?;
+        let factors = all.into_iter().map(|(_, it)| it.clone()).collect();
+        let all = Task { factors, unit: unit.ok_or("there are no tasks")? };
         all.problem().map_or(Ok(all), Err)
     }
 
@@ -51,7 +57,9 @@ impl Task {
             let known = known.ok_or_else(|| format!("there is no factor `{}`", factor.name))?;
             match self.factors[known] == *factor {
                 true => Ok(known),
-                false => Err(different(&self.factors[known], factor)),
+                false => {
+                    Err(of_factors(("the bundle", &self.factors[known]), ("the member", factor)))
+                }
             }
         };
         part.factors.iter().map(place).collect()
@@ -176,13 +184,6 @@ impl Task {
     }
 }
 
-fn different(known: &Factor, factor: &Factor) -> String {
-    format!(
-        "the factor `{}` has the levels {:?} with the cuts {:?}, and elsewhere {:?} with {:?}",
-        factor.name, known.levels, known.cuts, factor.levels, factor.cuts
-    )
-}
-
 /// The weighted mean of distributions over the same classes.
 #[derive(Default)]
 struct Mean {
@@ -297,21 +298,25 @@ mod tests {
     #[test]
     fn a_product_has_each_factor_once_in_the_order_of_appearance() {
         let one = |name: &str| Task::new(vec![named(name)]);
-        let product = Task::product([&one("b"), &two_by_two(), &one("c")]).unwrap();
+        let product =
+            Task::product([("1", &one("b")), ("2", &two_by_two()), ("3", &one("c"))]).unwrap();
         let names: Vec<&str> = product.factors.iter().map(|it| it.name.as_str()).collect();
         assert_eq!(names, ["b", "a", "c"]);
         assert_eq!(product.places(&two_by_two()), Ok(vec![1, 0]));
         assert_eq!(two_by_two().places(&product).unwrap_err(), "there is no factor `c`");
         let other = Task::new(vec![Factor::new("a", &["y", "x"])]);
-        let err = Task::product([&two_by_two(), &other]).unwrap_err();
-        assert!(err.starts_with("the factor `a` has the levels [\"x\", \"y\"]"), "{err}");
-        assert_eq!(two_by_two().places(&other).unwrap_err(), err);
+        // `a` is of the second task, not of the first.
+        let tasks = [("1", &one("b")), ("2", &two_by_two()), ("3", &other)];
+        let err = Task::product(tasks).unwrap_err();
+        assert!(err.ends_with("level 1 is `x` in 2, and `y` in 3"), "{err}");
+        let err = two_by_two().places(&other).unwrap_err();
+        assert!(err.ends_with("level 1 is `x` in the bundle, and `y` in the member"), "{err}");
         let large = |name: &str| {
             let levels: Vec<String> = (0..5000).map(|it| it.to_string()).collect();
             let levels: Vec<&str> = levels.iter().map(String::as_str).collect();
             Task::new(vec![Factor::new(name, &levels)])
         };
-        let err = Task::product([&large("a"), &large("b")]).unwrap_err();
+        let err = Task::product([("1", &large("a")), ("2", &large("b"))]).unwrap_err();
         assert!(err.contains("more than"), "{err}");
     }
 

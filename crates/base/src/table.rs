@@ -75,6 +75,23 @@ pub fn line(fields: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     text
 }
 
+/// Returns names as one field: separated by `;`, and one that contains a `;`, a quote or a line break quoted as fields
+/// are. A CSV reader with the delimiter `;` reads the names back.
+pub fn list(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let mut names = names.into_iter().peekable();
+    if names.peek().is_none() {
+        return String::new();
+    }
+    let mut writer = csv::WriterBuilder::new().delimiter(b';').from_writer(Vec::new());
+    for name in names {
+        writer.write_field(name.as_ref()).expect("memory is written to");
+    }
+    writer.write_record(None::<&[u8]>).expect("memory is written to");
+    let mut bytes = writer.into_inner().expect("memory is written to");
+    bytes.pop();
+    String::from_utf8(bytes).expect("names are UTF-8")
+}
+
 /// Formats a number that was computed in `f32` with at most 9 significant digits, which distinguish all `f32`
 /// values. It is parsed back with a relative error of at most 5.1e-9.
 pub fn number(x: f64) -> String {
@@ -139,7 +156,7 @@ const POWERS: [f64; 21] = {
 mod tests {
     use std::io::{self, BufWriter, Write};
 
-    use super::{Table, line, number, text};
+    use super::{Table, line, list, number, text};
 
     #[test]
     fn fields_are_quoted_if_necessary() {
@@ -147,6 +164,22 @@ mod tests {
         let want = "\"a,b\",c\n\"Kim, Min-su.jpg\",4\n\"say \"\"hi\"\".jpg\",5\n\"a\nb\", c \n,#\n";
         assert_eq!(text(["a,b", "c"], rows), want);
         assert_eq!(line(["a", "b, c", "d"]), "a,\"b, c\",d");
+    }
+
+    #[test]
+    fn names_in_a_field_are_told_apart() {
+        assert_eq!(list(["a", "b c"]), "a;b c");
+        assert_eq!(
+            list(["dog; big", "cat, small", "a \"b\""]),
+            "\"dog; big\";cat, small;\"a \"\"b\"\"\""
+        );
+        assert_eq!(list(None::<&str>), "");
+        let names = ["a;b", "a", "\"", "c\nd", ";", ""];
+        let written = list(names);
+        let mut reader = csv::ReaderBuilder::new();
+        let mut reader = reader.delimiter(b';').has_headers(false).from_reader(written.as_bytes());
+        let read = reader.records().next().unwrap().unwrap();
+        assert_eq!(read.iter().collect::<Vec<_>>(), names);
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::nearest::hint;
+
 /// The joint classes of a data set, as a product of factors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -209,10 +211,7 @@ impl Task {
         match (meant.as_slice(), names.as_slice()) {
             ([idx], _) => Ok(*idx),
             (_, []) => Err("this data has no numeric factor".to_owned()),
-            ([], _) => Err(format!(
-                "`{name}` is not a numeric factor: expected one of: {}",
-                names.join(", ")
-            )),
+            ([], _) => Err(format!("`{name}` is not a numeric factor: {}", hint(name, &names))),
             _ => Err(format!(
                 "this data has several numeric factors: name one of: {}",
                 names.join(", ")

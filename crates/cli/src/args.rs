@@ -297,9 +297,9 @@ pub(crate) enum Command {
     },
     /// List the components that a config may name, with descriptions and default settings; or the recipes.
     List {
-        /// Registry to list: sources, splits, samplers, transforms, mixes, statistics, models, heads, losses,
-        /// class-weights, optimizers, stage-rates, schedules, averages, clips, metrics, submissions or
-        /// trackers [default: all]; or recipes, the experiments that are built in.
+        /// Registry to list: sources, splits, samplers, transforms, mixes, statistics, views, models, heads, losses,
+        /// class-weights, optimizers, stage-rates, schedules, averages, clips, metrics, submissions, trackers,
+        /// combinations or calibrations; or recipes, the experiments that are built in [default: all registries].
         registry: Option<String>,
         #[command(flatten)]
         json: JsonArgs,

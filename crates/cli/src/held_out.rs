@@ -106,12 +106,14 @@ pub(crate) fn read(named: &[PathBuf], fit_on: FitOn) -> anyhow::Result<Columns> 
             Err(err) => problems.push(format!("{err:#}")),
         }
     }
-    let task = match Task::product(found.iter().map(|it| &it.task)) {
+    let task = match Task::product(found.iter().map(|it| (it.name.as_str(), &it.task))) {
         Ok(it) if problems.is_empty() => it,
         Ok(_) => return Err(all(problems)),
         Err(_) if found.is_empty() => return Err(all(problems)),
         Err(reason) => {
-            problems.push(format!("the runs have different tasks: {reason}"));
+            problems.push(format!(
+                "{reason}: name runs with the same levels and cuts, or train one again with those of the other"
+            ));
             return Err(all(problems));
         }
     };

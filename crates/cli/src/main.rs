@@ -37,6 +37,7 @@ mod exit;
 mod folds;
 mod held_out;
 mod json;
+mod known_runs;
 mod layout;
 mod new_folder;
 mod output;

@@ -27,7 +27,7 @@ use models::{WeightsFile, published};
 use sha2::{Digest as _, Sha256};
 use trainer::{Callback as _, Experiment};
 
-use crate::{args::ExperimentArgs, runs, terminal::Terminal};
+use crate::{args::ExperimentArgs, known_runs::instead_of, runs, terminal::Terminal};
 
 /// The environment variable that names the folder of weight files.
 const FOLDER: &str = "MASKFIT_WEIGHTS";
@@ -64,7 +64,8 @@ pub(crate) fn settle(
         return Ok(());
     }
     let requested = experiment.model.pretrained.to_string_lossy().into_owned();
-    let found = find(&requested, terminal).context("`model.pretrained`");
+    let runs = experiment.run.dir.as_path();
+    let found = find(&requested, Some(runs), terminal).context("`model.pretrained`");
     terminal.clear();
     let Found { path, origin } = found?;
     if let Some(origin) = origin {
@@ -89,7 +90,7 @@ pub(crate) fn settle_if_here(
     let requested = experiment.model.pretrained.to_string_lossy().into_owned();
     let found = match requested.strip_prefix("hf:") {
         Some(place) => in_cache(place).map(|it| it.1),
-        None => on_disk(&requested).ok().map(|it| it.path),
+        None => on_disk(&requested, None).ok().map(|it| it.path),
     };
     if let Some(path) = found {
         return adopt(experiment, args, &requested, path, terminal);
@@ -128,15 +129,21 @@ fn adopt(
 }
 
 /// Finds weights, and downloads those on the hub.
-pub(crate) fn find(requested: &str, terminal: &Terminal) -> anyhow::Result<Found> {
+///
+/// - `runs`: the folder of runs, where one may be named too.
+pub(crate) fn find(
+    requested: &str,
+    runs: Option<&Path>,
+    terminal: &Terminal,
+) -> anyhow::Result<Found> {
     match requested.strip_prefix("hf:") {
         Some(place) => from_hub(place, terminal),
-        None => on_disk(requested),
+        None => on_disk(requested, runs),
     }
 }
 
 /// Finds a file, by its path or by its name in the folder of weights.
-fn on_disk(requested: &str) -> anyhow::Result<Found> {
+fn on_disk(requested: &str, runs: Option<&Path>) -> anyhow::Result<Found> {
     let path = Path::new(requested);
     if path.is_dir() {
         bail!("{requested}: this is a folder: name a file in it");
@@ -145,16 +152,22 @@ fn on_disk(requested: &str) -> anyhow::Result<Found> {
         return Ok(Found { path: path.to_owned(), origin: None });
     }
     let dir = env::var_os(FOLDER).filter(|it| !it.is_empty()).map(PathBuf::from);
-    in_folder(requested, dir.as_deref())
+    in_folder(requested, dir.as_deref(), runs)
 }
 
 /// Finds a name in the folder of weights.
-fn in_folder(requested: &str, dir: Option<&Path>) -> anyhow::Result<Found> {
+fn in_folder(requested: &str, dir: Option<&Path>, runs: Option<&Path>) -> anyhow::Result<Found> {
     let help = match published().into_iter().find(|it| it.name == requested) {
         Some(it) if it.has_weights() => {
             format!("put it there, or download it: `hf:timm/{}`", it.full_name())
         }
-        _ => "name a file, or a place on the hub as `hf:owner/name`".to_owned(),
+        _ => match runs.map(|it| instead_of(Path::new(requested), it)) {
+            None => "name a file, or a place on the hub as `hf:owner/name`".to_owned(),
+            Some(instead) => format!(
+                "name a file, a place on the hub as `hf:owner/name`, or the folder of a run, a fold or a \
+                     bundle{instead}"
+            ),
+        },
     };
     let Some(dir) = dir else {
         bail!(
@@ -407,7 +420,7 @@ mod tests {
         ];
         names.iter().for_each(|it| fs::write(dir.path().join(it), "").unwrap());
         let check = |requested: &str, want: Expect| {
-            let found = in_folder(requested, Some(dir.path()));
+            let found = in_folder(requested, Some(dir.path()), None);
             let got = match found {
                 Ok(it) => it.path.file_name().unwrap().to_string_lossy().into_owned(),
                 Err(err) => err.to_string().replace(&dir.path().display().to_string(), "DIR"),
@@ -441,7 +454,7 @@ mod tests {
     #[test]
     fn error_without_a_folder_names_the_fix() {
         let check = |requested: &str, dir: Option<&Path>, want: Expect| {
-            want.assert_eq(&format!("{:#}", in_folder(requested, dir).err().unwrap()));
+            want.assert_eq(&format!("{:#}", in_folder(requested, dir, None).err().unwrap()));
         };
         check(
             "resnet18",

@@ -1,5 +1,7 @@
 //! The recipes: experiments that are built in, so that `maskfit train write_up_001` needs no file.
 
+use base::nearest;
+
 /// An experiment of `configs/`.
 #[derive(Debug)]
 pub(crate) struct Recipe {
@@ -53,6 +55,12 @@ pub(crate) const RECIPES: &[Recipe] = recipes![
 /// Finds a recipe by its name.
 pub(crate) fn find(name: &str) -> Option<&'static Recipe> {
     RECIPES.iter().find(|it| it.name == name)
+}
+
+/// Returns a suggestion for a name that is no recipe's, where one is similar.
+pub(crate) fn meant(name: &str) -> Option<String> {
+    let name = nearest(name, RECIPES.iter().map(|it| it.name))?;
+    Some(format!("did you mean the recipe `{name}`?"))
 }
 
 #[cfg(test)]

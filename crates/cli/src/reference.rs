@@ -121,6 +121,38 @@ fn json_is_documented_for_every_command_that_prints_it() {
 }
 
 #[test]
+fn a_default_ends_the_help_of_an_argument() {
+    let mut program = Args::command();
+    program.build();
+    let (mut todo, mut n_defaults) = (vec![&program], 0);
+    while let Some(command) = todo.pop() {
+        todo.extend(command.get_subcommands());
+        for arg in command.get_arguments() {
+            let help = arg.get_long_help().or(arg.get_help());
+            let help = help.map(ToString::to_string).unwrap_or_default();
+            let Some((_, default)) = help.split_once("[default: ") else { continue };
+            let default = default.trim_end_matches('.');
+            let is_last = default.find(']') == Some(default.len() - 1);
+            assert!(is_last, "{:?} {}: {help}", command.get_bin_name(), arg.get_id());
+            n_defaults += 1;
+        }
+    }
+    assert!(n_defaults > 10, "{n_defaults}");
+}
+
+#[test]
+fn the_help_of_list_names_every_registry() {
+    let program = Args::command();
+    let list = program.find_subcommand("list").unwrap();
+    let registry = list.get_arguments().find(|it| it.get_id() == "registry").unwrap();
+    let help = registry.get_long_help().or(registry.get_help()).unwrap().to_string();
+    let named: Vec<&str> = help.split([' ', ',', ';', '\n']).collect();
+    for it in registries() {
+        assert!(named.contains(&it.name), "{}: {help}", it.name);
+    }
+}
+
+#[test]
 fn the_reference_has_every_member_of_every_registry() {
     let page = registries::page(&Sources::read(root()));
     let members: usize = registries().iter().map(|it| it.members.len()).sum();

@@ -15,6 +15,7 @@ use trainer::{Experiment, Run, RunError, kfold::is_kfold};
 
 use crate::{
     args::ExperimentArgs,
+    known_runs::instead_of,
     recipes::{self, Recipe},
 };
 
@@ -50,6 +51,10 @@ fn layer_of(config: &Path) -> anyhow::Result<Layer> {
         Some(it) => it.text.to_owned(),
         None => text::read(config).map_err(|err| match err.kind() {
             io::ErrorKind::InvalidData => anyhow!("{shown}: {err}"),
+            io::ErrorKind::NotFound => match recipes::meant(&shown) {
+                Some(hint) => anyhow!("{shown}: there is no such file: {hint}"),
+                None => anyhow!("{shown}: there is no such file: {NAME_ONE}"),
+            },
             _ => anyhow::Error::new(err).context(format!("{shown}: {NAME_ONE}")),
         })?,
     };
@@ -157,6 +162,16 @@ pub(crate) fn start_of(dir: &Path, runs: &Path) -> Option<PathBuf> {
     let n = runs.components().count();
     let start = all.ancestors().nth(n)?.to_owned();
     (is_below && all.ends_with(&runs)).then_some(start)
+}
+
+/// Checks that the name of a new run is free, before its data is read; [`begin`] checks it again.
+pub(crate) fn check_is_new(experiment: &Experiment) -> Result<(), RunError> {
+    let section = &experiment.run;
+    let dir = section.dir.join(&section.name);
+    match !section.name.is_empty() && dir.join("config.toml").exists() {
+        true => Err(RunError::Exists(dir)),
+        false => Ok(()),
+    }
 }
 
 /// Creates the run of an experiment, in its own folder.
@@ -274,7 +289,7 @@ pub(crate) fn check_related(dirs: &[PathBuf], joins_factors: bool) -> anyhow::Re
 /// Returns why the factors of bundles may not be those of one task: none of them has all factors.
 fn unrelated(tasks: &[(String, Task)]) -> Option<String> {
     // Tasks that contradict each other are reported when they are joined.
-    let joint = Task::product(tasks.iter().map(|it| &it.1)).ok()?;
+    let joint = Task::product(tasks.iter().map(|it| (it.0.as_str(), &it.1))).ok()?;
     if tasks.iter().any(|it| it.1.factors.len() == joint.factors.len()) {
         return None;
     }
@@ -423,7 +438,11 @@ pub(crate) fn is_trained_on_valid(dir: &Path) -> bool {
 /// Returns the bundle folders of a run, a cross-validation or a bundle.
 pub(crate) fn bundle_dirs(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     if !path.exists() {
-        bail!("{}: there is no such folder: name a run, a bundle or `latest`", path.display());
+        bail!(
+            "{}: there is no such folder: name a run, a bundle or `latest`{}",
+            path.display(),
+            instead_of(path, &Experiment::load(&[])?.run.dir)
+        );
     }
     if is_kfold(path) {
         if !path.join("report.toml").is_file() {

@@ -9,6 +9,7 @@ mod off;
 mod temperature;
 mod vector;
 
+use base::hint;
 use rayon::prelude::*;
 
 use crate::HeldOut;
@@ -50,10 +51,8 @@ impl CalibrationConfig {
     pub fn fit(kind: &str, held_out: &HeldOut) -> Result<CalibrationConfig, String> {
         let zoo = CalibrationConfig::zoo();
         let Some((_, default)) = zoo.into_iter().find(|it| it.0 == kind) else {
-            let kinds: Vec<String> =
-                CalibrationConfig::KINDS.iter().map(|it| format!("`{}`", it.0)).collect();
-            let kinds = kinds.join(", ");
-            return Err(format!("there is no calibration `{kind}`: expected one of {kinds}"));
+            let kinds: Vec<&str> = CalibrationConfig::KINDS.iter().map(|it| it.0).collect();
+            return Err(format!("there is no calibration `{kind}`: {}", hint(kind, &kinds)));
         };
         if held_out.n_images() == 0 {
             return Err("there are no held-out images to fit a calibration on".to_owned());

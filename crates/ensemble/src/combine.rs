@@ -8,6 +8,7 @@ mod rank_average;
 mod soft_vote;
 mod stack;
 
+use base::hint;
 use rayon::prelude::*;
 pub use soft_vote::SoftVote;
 pub use stack::Stack;
@@ -59,9 +60,8 @@ impl CombineConfig {
     pub fn of_kind(kind: &str) -> Result<CombineConfig, String> {
         let found = CombineConfig::zoo().into_iter().find(|it| it.0 == kind);
         found.map(|it| it.1).ok_or_else(|| {
-            let kinds: Vec<String> =
-                CombineConfig::KINDS.iter().map(|it| format!("`{}`", it.0)).collect();
-            format!("there is no combination `{kind}`: expected one of {}", kinds.join(", "))
+            let kinds: Vec<&str> = CombineConfig::KINDS.iter().map(|it| it.0).collect();
+            format!("there is no combination `{kind}`: {}", hint(kind, &kinds))
         })
     }
 

@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use base::hint;
+
 /// How the importance of a part of an image is measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Method {
@@ -45,8 +47,7 @@ impl FromStr for Method {
 
     fn from_str(name: &str) -> Result<Method, String> {
         Method::ALL.into_iter().find(|it| it.name() == name).ok_or_else(|| {
-            let names = Method::ALL.map(Method::name).join(", ");
-            format!("`{name}` is not a method: expected one of: {names}")
+            format!("`{name}` is not a method: {}", hint(name, &Method::ALL.map(Method::name)))
         })
     }
 }
@@ -61,9 +62,11 @@ mod tests {
             assert_eq!(it.name().parse(), Ok(it));
         }
         let err = "gradcam".parse::<Method>().unwrap_err();
+        assert_eq!(err, "`gradcam` is not a method: did you mean `grad_cam`?");
+        let err = "lime".parse::<Method>().unwrap_err();
         assert_eq!(
             err,
-            "`gradcam` is not a method: expected one of: grad_cam, grad_cam_plus_plus, occlusion"
+            "`lime` is not a method: expected one of: grad_cam, grad_cam_plus_plus, occlusion"
         );
     }
 }

@@ -1,6 +1,6 @@
 //! What is explained: the score of a class.
 
-use base::{Task, task::Scope};
+use base::{Task, hint, task::Scope};
 
 use crate::ExplainError;
 
@@ -72,15 +72,7 @@ impl Target {
 }
 
 fn unknown(name: &str, what: &str, known: Vec<&str>) -> ExplainError {
-    let distance = |it: &&str| strsim::damerau_levenshtein(it, name);
-    let close = known.iter().copied().min_by_key(distance);
-    let close = close.filter(|it| distance(it) <= 2.max(name.chars().count() / 3));
-    let hint = match (close, known.len()) {
-        (Some(it), _) => format!("did you mean `{it}`?"),
-        (None, ..=30) => format!("expected one of: {}", known.join(", ")),
-        (None, n) => format!("there are {n}, such as: {}", known[..8].join(", ")),
-    };
-    ExplainError::NoTarget(format!("there is no {what} `{name}`: {hint}"))
+    ExplainError::NoTarget(format!("there is no {what} `{name}`: {}", hint(name, &known)))
 }
 
 #[cfg(test)]

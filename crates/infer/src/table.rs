@@ -6,13 +6,18 @@
 //! ```
 //!
 //! `predicted` is the index of the predicted class, as in the tables with true labels; `class` is its name.
-//! `set` lists the names of the classes in the set, from the most probable on, separated by `;`.
+//! `set` lists the names of the classes in the set, from the most probable on, separated by `;` ([`base::table::list`]:
+//! a name that contains a `;` or a quote is quoted).
 //! Probabilities have at most 9 significant digits ([`base::table::number`]).
 //! [`crate::LabelledWriter`] writes a table that also has the true labels.
 
 use std::io::{self, Read};
 
-use base::{Task, table::number, task::Scope};
+use base::{
+    Task,
+    table::{list, number},
+    task::Scope,
+};
 
 use crate::predictor::Prediction;
 
@@ -57,8 +62,7 @@ impl PredictionTable {
         if self.has_sets {
             let mut set = it.set.clone().unwrap_or_default();
             set.sort_by(|&a, &b| it.probabilities[b].total_cmp(&it.probabilities[a]));
-            let names: Vec<&str> = set.iter().map(|&it| self.classes[it].as_str()).collect();
-            row.push(names.join(";"));
+            row.push(list(set.iter().map(|&it| &self.classes[it])));
         }
         row.extend(it.probabilities.iter().map(|&it| number(it)));
         row
@@ -100,5 +104,9 @@ mod tests {
             "image,predicted,class,set,<30,\"30, or more\"\n\
              \"a, b.jpg\",0,<30,\"30, or more;<30\",0.333333333,0.666666667\n"
         );
+        // A class of this name is one, not two.
+        let task = Task::new(vec![Factor::new("class", &["cat", "dog; big"])]);
+        let row = PredictionTable::new(&task, true).row("a.jpg", &prediction);
+        assert_eq!(row[3], "\"dog; big\";cat");
     }
 }

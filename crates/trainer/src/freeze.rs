@@ -73,9 +73,21 @@ impl Freezing {
 
     /// Returns a note on each item.
     pub(crate) fn notes(items: &[Freeze]) -> impl Iterator<Item = String> {
-        items.iter().map(|it| {
-            let until = it.until.map_or("the end".to_owned(), |it| it.to_string());
-            format!("`{}` is frozen from {} to {until}", it.layers, it.from)
+        let shown = |it: Length| match it {
+            Length::Epochs(1.0) => "1 epoch".to_owned(),
+            Length::Steps(1) => "1 step".to_owned(),
+            Length::Percent(_) => format!("{it} of the steps"),
+            Length::Epochs(_) | Length::Steps(_) => it.to_string(),
+        };
+        items.iter().map(move |it| {
+            let from = Some(it.from).filter(|it| !it.is_none()).map(shown);
+            let when = match (from, it.until.map(shown)) {
+                (None, None) => "throughout".to_owned(),
+                (None, Some(until)) => format!("for {until}"),
+                (Some(from), None) => format!("after {from}"),
+                (Some(from), Some(until)) => format!("after {from}, until {until} are over"),
+            };
+            format!("`{}` is frozen {when}", it.layers)
         })
     }
 
@@ -195,6 +207,21 @@ mod tests {
             assert_eq!(before, statistics(), "{name}");
         }
         Ok(())
+    }
+
+    #[test]
+    fn notes_say_when_layers_are_frozen() {
+        let note = |from: &str, until: Option<&str>| {
+            let until = until.map(|it| it.parse().unwrap());
+            let items = [Freeze { from: from.parse().unwrap(), until, ..item("stem") }];
+            Freezing::notes(&items).next().unwrap()
+        };
+        assert_eq!(note("0 steps", None), "`stem` is frozen throughout");
+        assert_eq!(note("0 epochs", Some("1 epochs")), "`stem` is frozen for 1 epoch");
+        assert_eq!(note("0 steps", Some("5 %")), "`stem` is frozen for 5 % of the steps");
+        assert_eq!(note("2 epochs", None), "`stem` is frozen after 2 epochs");
+        let both = note("1 steps", Some("20 steps"));
+        assert_eq!(both, "`stem` is frozen after 1 step, until 20 steps are over");
     }
 
     #[test]

@@ -94,6 +94,8 @@ pub fn lr_find(
         None => total,
         Some(_) => span.experiment.unfreezes(&span.epochs).clamp(1, total),
     };
+    // The epochs that are reported go on where the clock restarts.
+    let per_round = plan.clock(span.start + n_steps).epoch - plan.clock(span.start).epoch;
     for step in 0..range.n_steps {
         if callback.should_stop() {
             return Ok(None);
@@ -119,7 +121,7 @@ pub fn lr_find(
         callback.step(&StepReport {
             step: step + 1,
             total: range.n_steps,
-            epoch: clock.epoch,
+            epoch: clock.epoch + (step / n_steps) as f64 * per_round,
             loss: smooth,
             lr: rate,
             n_images: batch.samples.len(),

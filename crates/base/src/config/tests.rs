@@ -249,7 +249,7 @@ fn the_error_names_the_expected_type() {
     .assert_eq(&error("", &["total=3"]));
     expect!["--set source.kind=7: at `source.kind`: unknown kind `7`, expected one of `folder`, `several`"]
         .assert_eq(&error("", &["source.kind=7"]));
-    expect!["--set source.rot=2021: at `source.rot`: unknown field `rot`, expected one of `root`, `tags`, `share`, `is_there` (these are of kind `folder`)"].assert_eq(&error("", &["source.rot=2021"]));
+    expect!["--set source.rot=2021: at `source.rot`: unknown field `rot`: did you mean `root`? Expected one of `root`, `tags`, `share`, `is_there` (these are of kind `folder`)"].assert_eq(&error("", &["source.rot=2021"]));
     // Of two values, the error names the invalid one and its layer.
     expect![[r#"--set source={ kind = folder, root = 1, share = x }: at `source.share`: invalid type: string "x", expected a number"#]].assert_eq(&error("", &["name=1", "source={ kind = folder, root = 1, share = x }"]));
 }
@@ -404,7 +404,7 @@ fn a_misspelled_key_of_a_kind_is_an_error() {
         "[loss]\nkind = \"focal\"\ngama = 2.0",
         &[],
         expect![
-            "error: configs/mine.toml: at `loss.gama`: unknown field `gama`, expected `gamma` (these are of kind `focal`)"
+            "error: configs/mine.toml: at `loss.gama`: unknown field `gama`: did you mean `gamma`? Expected `gamma` (these are of kind `focal`)"
         ],
     );
 }
@@ -415,7 +415,7 @@ fn an_unknown_kind_lists_the_known_ones() {
         "",
         &["loss.kind=focl"],
         expect![
-            "error: --set loss.kind=focl: at `loss.kind`: unknown kind `focl`, expected one of `cross_entropy`, `focal`"
+            "error: --set loss.kind=focl: at `loss.kind`: unknown kind `focl`: did you mean `focal`? Expected one of `cross_entropy`, `focal`"
         ],
     );
 }
@@ -426,7 +426,7 @@ fn the_error_names_the_layer_that_breaks_the_config() {
         "[loss]\nkind = \"focal\"\ngama = 2.0",
         &["loss.gamma=3.0", "optim.lr=1e-2"],
         expect![
-            "error: configs/mine.toml: at `loss.gama`: unknown field `gama`, expected `gamma` (these are of kind `focal`)"
+            "error: configs/mine.toml: at `loss.gama`: unknown field `gama`: did you mean `gamma`? Expected `gamma` (these are of kind `focal`)"
         ],
     );
 }

@@ -85,7 +85,8 @@ pub(crate) struct ShowArgs {
     /// Number of images, spread over the training set [default: 6, or 1 with `--op`].
     #[arg(long, value_name = "N", value_parser = number)]
     pub(crate) images: Option<usize>,
-    /// Number of random augmentations of each image.
+    /// Number of random augmentations of each image, beside the image as `augment.eval` prepares it; with `--op`,
+    /// beside the original.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = number)]
     pub(crate) samples: usize,
     /// One transform instead of the configured ones, such as `rotate` or

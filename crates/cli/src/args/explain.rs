@@ -37,7 +37,7 @@ pub(crate) struct ExplainArgs {
     /// Method: grad_cam, grad_cam_plus_plus or occlusion.
     #[arg(long, value_name = "METHOD", default_value_t = Method::GradCam)]
     pub(crate) method: Method,
-    /// Stage whose feature map is weighted, such as `stage3` [default: the last]. Occlusion has none.
+    /// Stage whose feature map is weighted, such as `stage3`; occlusion has none [default: the last].
     #[arg(long, value_name = "NAME")]
     pub(crate) stage: Option<String>,
     /// Number of the model in an ensemble, or of the fold in a cross-validation, from 0; with `--side valid` only the

@@ -1,5 +1,6 @@
 //! The values of arguments, as they are typed.
 
+use base::nearest;
 use metrics::{LabelScore, MetricConfig};
 
 /// Parses a metric: its name, or a table with its settings, as in a config.
@@ -16,9 +17,10 @@ pub(super) fn metric(text: &str) -> Result<MetricConfig, String> {
     }
     let names: Vec<&str> = MetricConfig::KINDS.iter().map(|it| it.0).collect();
     let metric = MetricConfig::zoo().into_iter().find(|it| it.0 == text);
-    metric
-        .map(|it| it.1)
-        .ok_or_else(|| format!("must be one of {}, or a table such as {TABLE}", names.join(", ")))
+    metric.map(|it| it.1).ok_or_else(|| match nearest(text, names.iter().copied()) {
+        Some(it) => format!("did you mean `{it}`?"),
+        None => format!("must be one of {}, or a table such as {TABLE}", names.join(", ")),
+    })
 }
 
 /// Parses a component of a registry: its name, or a table with its settings, as in a config.
@@ -95,6 +97,7 @@ mod tests {
         assert_ne!(kappa, metric("cohen_kappa").unwrap());
         for (text, want) in [
             ("cheese", "must be one of macro_f1, accuracy"),
+            ("logloss", "did you mean `log_loss`?"),
             ("{ kind = \"cheese\" }", "unknown kind `cheese`"),
             ("{ kind = \"top_k\", k = 0 }", "`k`"),
             ("{ kind = \"log_loss\", clip = [0.9, 0.1] }", "`clip`"),

@@ -75,6 +75,8 @@ impl<'a> ScoreEvent<'a> {
 
 /// The reference for all runs: images, groups and labels of the first run, and the bootstrap resamples.
 struct Reference<'a> {
+    /// The table of the first run.
+    path: PathBuf,
     task: Task,
     index: Index,
     resamples: Resamples,
@@ -205,6 +207,7 @@ impl<'a> Reference<'a> {
         }
         Ok(Reference {
             resamples: Resamples::new(index.groups.len(), N_RESAMPLES, Seed(0)),
+            path: table.path.clone(),
             task,
             index,
             metrics,
@@ -215,8 +218,9 @@ impl<'a> Reference<'a> {
 
     /// Reads a run's table and scores it on the images and with the labels of the reference.
     fn score(&mut self, table: &runs::LabelledTable) -> anyhow::Result<Vec<Scored>> {
-        if table.task.factors != self.task.factors {
-            bail!("the runs have different tasks: their classes differ");
+        let (first, own) = (self.path.display().to_string(), table.path.display().to_string());
+        if let Some(how) = self.task.difference(&first, &table.task, &own) {
+            bail!("{how}: compare runs with the same factors, levels and cuts");
         }
         let mut reader = LabelledReader::open(&table.path, &self.task)?;
         for (name, metric) in &self.metrics {

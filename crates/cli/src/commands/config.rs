@@ -15,7 +15,7 @@ use crate::{
     args::ExperimentArgs,
     continued,
     output::Output,
-    pretrained, runs,
+    pretrained, recipes, runs,
     settings::{elements, settings, table},
     style::{ASIDE, HEADING, headed, paint},
     terminal::Terminal,
@@ -114,7 +114,9 @@ fn file(named: &Path) -> anyhow::Result<PathBuf> {
     let dir = runs::find(named)?;
     let path = dir.join("config.toml");
     if !path.is_file() {
-        bail!("{}: this is neither a config, a recipe nor a run: name one", named.display());
+        let shown = named.display().to_string();
+        let hint = recipes::meant(&shown).unwrap_or_else(|| "name one".to_owned());
+        bail!("{shown}: this is neither a config, a recipe nor a run: {hint}");
     }
     let text = base::text::read(&path).with_context(|| path.display().to_string())?;
     Experiment::layer_of_run(&path.display().to_string(), &text)?;

@@ -55,9 +55,9 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> anyhow::Result<End> {
     let bundle = predict::open(&args.models, true)?;
     let terminal = Terminal::new();
     let manifest = images_of(&experiment, &terminal)?;
-    if let Some(how) = difference(&bundle.task, &manifest.task) {
+    if let Some(how) = bundle.task.difference("the models", &manifest.task, "the data") {
         bail!(
-            "the classes of the models differ from those of the data: {how}\nname data with the same task"
+            "{how}\nname data with the factors, levels and cuts of the models, in the same order"
         );
     }
     let side = side(args.side, &experiment, &manifest)?;
@@ -91,17 +91,6 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> anyhow::Result<End> {
     let test = if name == "test" { "--test " } else { "" };
     status!("next: maskfit compare {test}{} OTHER", argument(&dir));
     Ok(End::Done)
-}
-
-/// Returns how the factors of models differ from those of the data, if they do.
-fn difference(models: &Task, data: &Task) -> Option<String> {
-    let names = |task: &Task| {
-        let names: Vec<_> = task.factors.iter().map(|it| format!("`{}`", it.name)).collect();
-        names.join(", ")
-    };
-    let by_name = || format!("the models predict {}, the data has {}", names(models), names(data));
-    let differ = models.factors != data.factors;
-    differ.then(|| Task::product([models, data]).err().unwrap_or_else(by_name))
 }
 
 /// Returns the settings whose data is predicted.
@@ -333,27 +322,4 @@ fn write(
         flushed.with_context(|| shown.clone())
     })?;
     Ok(scores.report(base::Seed(0)))
-}
-
-#[cfg(test)]
-mod tests {
-    use base::{Task, task::Factor};
-
-    use super::difference;
-
-    #[test]
-    fn an_error_says_how_the_classes_differ() {
-        let age = |cuts: [f64; 2]| Factor::ranges("age", &["young", "middle", "old"], &cuts);
-        let gender = Factor::new("gender", &["male", "female"]);
-        let task = |factors: &[&Factor]| Task::new(factors.iter().map(|&it| it.clone()).collect());
-        let [age, earlier] = [age([30.0, 60.0]), age([29.0, 59.0])];
-        let both = task(&[&gender, &age]);
-        assert_eq!(difference(&both, &both), None);
-        let how = difference(&task(&[&gender, &earlier]), &both).unwrap();
-        assert!(how.contains("`age`") && how.contains("29.0") && how.contains("30.0"), "{how}");
-        let how = difference(&task(&[&age, &gender]), &both).unwrap();
-        assert_eq!(how, "the models predict `age`, `gender`, the data has `gender`, `age`");
-        let how = difference(&task(&[&age]), &both).unwrap();
-        assert_eq!(how, "the models predict `age`, the data has `gender`, `age`");
-    }
 }

@@ -121,6 +121,7 @@ impl Opened {
         let (experiment, name) = continued::experiment(args, terminal)?;
         let mut experiment = with_folds(&experiment, n_folds);
         prepare(&experiment)?;
+        runs::check_is_new(&experiment).map_err(|err| with_way_on(err, again))?;
         pretrained::settle(&mut experiment, args, terminal)?;
         let manifest = manifest(&experiment, terminal)?;
         // Errors are reported here, before the run has a folder.

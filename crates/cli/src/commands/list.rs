@@ -2,6 +2,7 @@
 
 use anyhow::bail;
 use augment::{MixOpConfig, StatisticsConfig, Step, TransformConfig, ViewsConfig};
+use base::hint;
 use data::{SamplerConfig, SourceConfig, SplitConfig};
 use ensemble::{CalibrationConfig, CombineConfig};
 use infer::SubmitConfig;
@@ -130,7 +131,7 @@ pub(crate) fn list(registry: Option<&str>) -> anyhow::Result<End> {
     let registries = registries();
     let names: Vec<&str> = registries.iter().map(|it| it.name).chain([OF_RECIPES]).collect();
     if let Some(unknown) = registry.filter(|it| !names.contains(it)) {
-        bail!("there is no registry `{unknown}`: choose one of {}", names.join(", "));
+        bail!("there is no registry `{unknown}`: {}", hint(unknown, &names));
     }
     let shown = registries.iter().filter(|it| registry.is_none_or(|name| name == it.name));
     for (idx, it) in shown.enumerate() {

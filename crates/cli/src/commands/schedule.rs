@@ -14,6 +14,7 @@ use crate::{
     preparation::{check_settings, use_threads},
     runs,
     terminal::Terminal,
+    wrap::{fold, wrapped},
 };
 
 /// Maximum number of points of a curve: more than characters, and fewer than pixels.
@@ -122,7 +123,7 @@ fn curves(course: &[Span], groups: &ParamGroups, epochs: &Epochs) -> Curves {
     }
 }
 
-/// Returns notes on the curves of a phase; learning rates are those of the head.
+/// Returns notes on the curves of a phase: the learning rate of the head, and how long the backbone is frozen.
 ///
 /// - `epochs`: those of the run.
 fn notes(span: &Span, groups: &ParamGroups, epochs: &Epochs) -> Vec<String> {
@@ -142,14 +143,23 @@ fn notes(span: &Span, groups: &ParamGroups, epochs: &Epochs) -> Vec<String> {
         ),
     };
     let [from, to] = [first, last].map(|it| number(rate(it)));
-    let mut notes = vec![format!("from {from}{peak}, to {to} at the last step")];
+    let is_alike = |step: usize| {
+        let [first, head] = groups.ends(span.rates(step, &[]));
+        first == head
+    };
+    let label = match (first..=last).all(is_alike) {
+        true => "learning rate: ",
+        false => "learning rate of the head: ",
+    };
+    let mut notes = vec![fold(label, &format!("from {from}{peak}, to {to} at the last step"))];
     if let ScheduleConfig::Plateau(it) = &experiment.schedule {
-        notes.push(format!(
+        let text = format!(
             "assumes that every evaluation improves: after {} in a row that do not, the rate is multiplied \
              by {}, which is not known in advance",
             it.patience + 1,
             it.factor
-        ));
+        );
+        notes.push(wrapped("", &text));
     }
     if experiment.schedule.get().frozen().is_some() {
         let unfreezes = span.unfreezes();

@@ -20,7 +20,7 @@ use crate::{
     tables::macro_f1,
     terminal::Terminal,
     trained_on::{self, TrainedOn},
-    wrap::columns,
+    wrap::{columns, wrapped},
 };
 
 /// The tag of the weights in the bundle.
@@ -79,7 +79,7 @@ pub(crate) fn soup(args: &SoupArgs) -> anyhow::Result<End> {
             }
             SoupKind::Uniform | SoupKind::Ensemble => "",
         };
-        say!("  held out: {}{biased}", macro_f1(it));
+        say!("{}", wrapped("  held out: ", &format!("{}{biased}", macro_f1(it))));
     }
     say!("bundle: {}", args.output.display());
     conclude(&args.output, begun);

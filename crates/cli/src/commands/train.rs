@@ -75,6 +75,9 @@ pub(crate) fn train(
         }
     };
     check_settings(&experiment)?;
+    if held.is_none() {
+        runs::check_is_new(&experiment)?;
+    }
     use_threads(experiment.threads)?;
     // Those of a cross-validation are settled.
     if held.is_none() && (kfold.is_none() || args.config.is_some()) {

@@ -30,7 +30,7 @@ pub(crate) fn weights(command: &WeightsCommand) -> anyhow::Result<End> {
 
 fn inspect(requested: &str, all: bool) -> anyhow::Result<End> {
     let terminal = Terminal::new();
-    let found = pretrained::find(requested, &terminal);
+    let found = pretrained::find(requested, None, &terminal);
     terminal.clear();
     let found = found?;
     let file = WeightsFile::read(&found.path)?;

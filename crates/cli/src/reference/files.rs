@@ -349,7 +349,7 @@ const WRITTEN: &[File] = &[
             (
                 "set?",
                 "with `--sets`: names of the classes that hold the true one, from the most probable on, \
-                 separated by `;`",
+                 separated by `;`; a name that contains a `;` or a quote is quoted as in CSV",
             ),
             (
                 "{class}",

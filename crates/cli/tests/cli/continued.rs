@@ -145,6 +145,16 @@ fn classes_are_kept_by_name() {
         "of the classifier 3 of 5 classes are kept by name, and 2 (`fig`, `lime`) newly initialised"
     ]
     .assert_eq(&loaded);
+
+    // Models of other classes are neither averaged nor compared.
+    let differ = "the levels of the factor `class` differ, only in runs/b";
+    let predict = ["predict", "runs/a", "runs/b", "--images", "three", "-o", "p.csv"];
+    for command in [&predict[..], &["compare", "runs/a", "runs/b"]] {
+        let output = bench.run(command);
+        let err = text(&output.stderr);
+        assert!(output.status.code() == Some(1) && err.contains(differ), "{err}");
+        assert!(err.contains(": `fig`, `lime`: "), "{err}");
+    }
 }
 
 #[test]
@@ -156,6 +166,7 @@ fn what_cannot_be_continued_from_is_refused() {
     let small = ["train", "small.toml", "--set"];
     bench.fails(&[&small[..], &["model.pretrained=both"]].concat(), expect!["error: `model.pretrained`: both: this bundle is an ensemble of 2 models, and training continues from one: name one of them: runs/a, runs/b"]);
     bench.fails(&[&small[..], &["model.pretrained=people"]].concat(), expect!["error: `model.pretrained`: people: this is not a bundle: name the folder of a `bundle.toml`, or a run"]);
+    bench.fails(&[&small[..], &["model.pretrained=runs/missing"]].concat(), expect!["error: `model.pretrained`: runs/missing: there is no such file (and MASKFIT_WEIGHTS does not name a folder of weights): name a file, a place on the hub as `hf:owner/name`, or the folder of a run, a fold or a bundle (there are runs/b, runs/a)"]);
     let other = ["model.pretrained=runs/a", "--set", "model.backbone.variant=b0"];
     let err = text(&bench.run(&[&small[..], &other].concat()).stderr);
     let err = unwrapped(&err).pop().unwrap();

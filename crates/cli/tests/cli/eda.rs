@@ -241,7 +241,7 @@ fn errors_name_the_problem_and_the_fix() {
     );
     bench.fails(
         &["eda", "people", "--set", "data.max_pixel=1"],
-        expect!["error: --set data.max_pixel=1: at `data.max_pixel`: unknown field `max_pixel`, expected one of `source`, `split`, `split_seed`, `fold`, `training_cuts`, `reviewed`, `leave_out`, `pseudo`, `sampler`, `num_workers`, `prefetch`, `max_pixels`"],
+        expect!["error: --set data.max_pixel=1: at `data.max_pixel`: unknown field `max_pixel`: did you mean `max_pixels`? Expected one of `source`, `split`, `split_seed`, `fold`, `training_cuts`, `reviewed`, `leave_out`, `pseudo`, `sampler`, `num_workers`, `prefetch`, `max_pixels`"],
     );
     assert!(!bench.path("eda").exists());
 }

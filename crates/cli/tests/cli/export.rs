@@ -101,7 +101,7 @@ fn what_cannot_be_exported_is_named() {
     );
     bench.fails(
         &["export", "nowhere"],
-        expect!["error: nowhere: there is no such folder: name a run, a bundle or `latest`"],
+        expect!["error: nowhere: there is no such folder: name a run, a bundle or `latest` (there is runs/a)"],
     );
     bench.fails(
         &["export", "runs/a", "--no-tta", "-o", "no/x.onnx"],

@@ -136,7 +136,7 @@ fn results_go_to_stdout_and_progress_and_notes_to_stderr() {
     // Errors are printed in any case.
     bench.fails(
         &["--quiet", "list", "cheeses"],
-        expect!["error: there is no registry `cheeses`: choose one of sources, splits, samplers, transforms, mixes, statistics, views, models, heads, losses, class-weights, optimizers, stage-rates, schedules, averages, clips, metrics, submissions, trackers, combinations, calibrations, recipes"],
+        expect!["error: there is no registry `cheeses`: expected one of: sources, splits, samplers, transforms, mixes, statistics, views, models, heads, losses, class-weights, optimizers, stage-rates, schedules, averages, clips, metrics, submissions, trackers, combinations, calibrations, recipes"],
     );
     bench.fails(
         &["-q", "-v", "list"],

@@ -29,8 +29,8 @@ fn phases_are_listed_trained_and_plotted() {
     let out = bench.ok(&[&["schedule"], &small[..]].concat());
     assert!(out.starts_with("cosine, then constant over 12 steps\n"), "{out}");
     for want in [
-        "phase `a`, from step 0:\nfrom 2.0e-3, to ",
-        "phase `b`, from step 5:\nfrom 1.0e-3, to 1.0e-3 at the last step\n",
+        "phase `a`, from step 0:\nlearning rate: from 2.0e-3, to ",
+        "phase `b`, from step 5:\nlearning rate: from 1.0e-3, to 1.0e-3 at the last step\n",
     ] {
         assert!(out.contains(want), "{out}");
     }

@@ -74,7 +74,7 @@ fn schedule_is_plotted_without_a_run() {
                  0                0.5                1               1.5                2
                                         epoch (5 steps per epoch)
 
-        from 2.0e-3, to 4.9e-5 at the last step
+        learning rate: from 2.0e-3, to 4.9e-5 at the last step
         plot: schedule.png
     "#]]
     .assert_eq(&out);
@@ -87,14 +87,18 @@ fn schedule_is_plotted_without_a_run() {
         "learning rate of the head",
         "learning rate of the first stage",
         "momentum",
+        "\nlearning rate of the head: from ",
         "only the head is trained",
     ];
     assert!(wanted.iter().all(|it| out.contains(it)), "{out}");
+    let notes = out.lines().skip_while(|it| !it.starts_with("learning rate of the head: "));
+    assert!(notes.clone().count() > 2 && notes.into_iter().all(|it| it.len() <= 80), "{out}");
     let [one, three] =
         ["schedule.png", "b.png"].map(|it| image::open(bench.path(it)).unwrap().height());
     assert!(three > one, "panels are stacked vertically");
     let out = bench.ok(&["schedule", "small.toml", "--set", "schedule.kind=plateau"]);
-    assert!(out.contains("not known in advance"), "{out}");
+    let words = out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("not known in advance"), "{out}");
     bench.fails(
         &["schedule", "small.toml", "--set", "schedule={ kind = \"one_cycle\", div = 0.5 }"],
         expect!["error: at `schedule`: `div` divides the peak, and is at least 1, not 0.5"],

@@ -100,7 +100,17 @@ fn recipes_are_found_by_name_and_a_file_of_that_name_is_preferred() {
     assert!(shown.contains("total = \"3 epochs\""), "{shown}");
     bench.fails(
         &["train", "write_up_01"],
-        expect!["error: write_up_01: name an experiment's config file, or a recipe of `maskfit list recipes`: No such file or directory (os error 2)"],
+        expect!["error: write_up_01: there is no such file: did you mean the recipe `write_up_001`?"],
+    );
+    bench.fails(
+        &["config", "show", "write_up_001_wieghted"],
+        expect![
+            "error: write_up_001_wieghted: this is neither a config, a recipe nor a run: did you mean the recipe `write_up_001_weighted`?"
+        ],
+    );
+    bench.fails(
+        &["list", "optimisers"],
+        expect!["error: there is no registry `optimisers`: did you mean `optimizers`?"],
     );
     let listed = bench.ok(&["list", "recipes"]);
     expect![[r#"

@@ -58,6 +58,12 @@ fn train_predict_and_submit_work_and_a_truncated_bundle_is_refused() {
         assert!(read("runs/a") == read("runs/b"), "{name} differs");
     }
     bench.fails(&["train", "small.toml", "--set", "run.name=a"], expect!["error: runs/a: a run of this name exists: choose another `run.name`, or resume it with `--resume runs/a`"]);
+    // Before the data is read: there is none.
+    let taken = ["--set", "run.name=a", "--set", "data.source.root=nowhere"];
+    for command in ["train", "kfold"] {
+        let err = text(&bench.run(&[&[command, "small.toml"][..], &taken].concat()).stderr);
+        assert!(err.starts_with("error: runs/a: a run of this name exists: "), "{err}");
+    }
     bench.fails(
         &["train", "small.toml", "--set", "train.batch_size=2", "--set", "train.accumulate=3"],
         expect!["error: at `train.accumulate`: must be at most 2, the smallest batch size"],
@@ -300,7 +306,7 @@ fn help_and_lists_are_complete() {
         efficientnet_b7         66.35 M  37.75   600  0.949  bicubic   imagenet
           none"#]]
     .assert_eq(&network("efficientnet_b7"));
-    bench.fails(&["list", "cheeses"], expect!["error: there is no registry `cheeses`: choose one of sources, splits, samplers, transforms, mixes, statistics, views, models, heads, losses, class-weights, optimizers, stage-rates, schedules, averages, clips, metrics, submissions, trackers, combinations, calibrations, recipes"]);
+    bench.fails(&["list", "cheeses"], expect!["error: there is no registry `cheeses`: expected one of: sources, splits, samplers, transforms, mixes, statistics, views, models, heads, losses, class-weights, optimizers, stage-rates, schedules, averages, clips, metrics, submissions, trackers, combinations, calibrations, recipes"]);
 }
 
 #[test]

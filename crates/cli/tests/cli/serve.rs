@@ -126,7 +126,7 @@ fn what_cannot_be_served_is_refused() {
     bench.ok(&TRAIN);
     bench.fails(
         &["serve", "nowhere"],
-        expect!["error: nowhere: there is no such folder: name a run, a bundle or `latest`"],
+        expect!["error: nowhere: there is no such folder: name a run, a bundle or `latest` (there is runs/a)"],
     );
     bench.fails(
         &["serve", "runs/a", "--listen", "0.0.0.0:0"],

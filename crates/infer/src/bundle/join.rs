@@ -34,7 +34,7 @@ impl Bundle {
                 "the weights must be {n} numbers of at least 0, one for each bundle, and not all 0: not {weights:?}"
             ));
         }
-        let mut task: Option<Task> = None;
+        let (mut task, mut fitting) = (None, Vec::new());
         for (name, bundle) in &bundles {
             if !bundle.is_mean() {
                 problems.push(format!(
@@ -42,10 +42,15 @@ impl Bundle {
                      another ensemble: name the runs that it was made of"
                 ));
             }
-            match Task::product(task.iter().chain([&bundle.task])) {
-                Ok(it) => task = Some(it),
+            let own = (name.as_str(), &bundle.task);
+            match Task::product(fitting.iter().copied().chain([own])) {
+                Ok(it) => {
+                    task = Some(it);
+                    fitting.push(own);
+                }
                 Err(problem) => problems.push(format!(
-                    "{name}: {problem}: name bundles whose factors are the same where their names are"
+                    "{name}: {problem}: predict with each alone, or train one again with the levels and cuts of the \
+                     other"
                 )),
             }
         }

@@ -333,7 +333,7 @@ fn every_new_field_of_an_edited_description_is_validated() {
         ("members.train = [{ kind = \"invert\", p = 2.0 }]", "at `members[0]`: `train`: "),
         (
             &task("{ name = \"age\", levels = [\"a\", \"b\"] }"),
-            "`task`: the factor `age` has the levels",
+            "`task`: the levels of the factor `age` differ, only in the bundle: ",
         ),
         (&task("{ name = \"hat\", levels = [\"a\", \"b\"] }"), "`task`: there is no factor `hat`"),
         (&task(""), "`task`: the task has no factors"),
@@ -422,5 +422,6 @@ fn joined_bundles_share_their_weight_among_their_members() {
     let mut other = of_factor(2, 1);
     other.task.factors[0].cuts[0] = 29.0;
     let err = Bundle::join(vec![named("a", bundle(1)), named("other", other)], &[]).err().unwrap();
-    assert!(err.starts_with("other: the factor `age` has the levels"), "{err}");
+    let want = "other: the factor `age` has the cuts 30, 60 in a, and the cuts 29, 60 in other: ";
+    assert!(err.starts_with(want), "{err}");
 }

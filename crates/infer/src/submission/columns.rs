@@ -3,12 +3,10 @@
 //! Ids are in the column `ImageID`, otherwise in the first. Every other column is one that the submission
 //! has, by name, whatever the Unicode form (NFC or NFD); a submission with a single column leaves its name
 //! to the file.
-//!
-//! Near misses are suggested by Damerau and Levenshtein's distance, relative to the longer name, of the
-//! letters and digits.
 
 use std::collections::HashMap;
 
+use base::nearest;
 use data::{Finding, names::composed};
 
 /// A column of a submission.
@@ -130,7 +128,7 @@ impl Header {
         let mut missing: Vec<&str> =
             missing.map(|it| it.0.name.as_str()).filter(|it| *it != id).collect();
         for name in unknown {
-            let meant = nearest(name, &missing);
+            let meant = nearest(name, missing.iter().copied());
             missing.retain(|it| Some(*it) != meant);
             findings.push(finding(
                 format!("`{name}` is not a column that the kind `{kind}` writes"),
@@ -159,33 +157,5 @@ fn shown(names: &[&str]) -> String {
     match names.len().saturating_sub(SHOWN) {
         0 => some.join(", "),
         n => format!("{} and {n} more", some.join(", ")),
-    }
-}
-
-/// Returns the most similar of several names; `None` if none is similar.
-fn nearest<'a>(name: &str, among: &[&'a str]) -> Option<&'a str> {
-    /// The least similarity, from 0 to 1.
-    const SIMILAR: f64 = 0.6;
-    let letters = |it: &str| -> String {
-        it.chars().filter(|it| it.is_alphanumeric()).flat_map(char::to_lowercase).collect()
-    };
-    let name = letters(name);
-    let similarity = |it: &str| strsim::normalized_damerau_levenshtein(&name, &letters(it));
-    let rated = among.iter().map(|it| (similarity(it), *it)).filter(|it| it.0 >= SIMILAR);
-    rated.reduce(|best, it| if it.0 > best.0 { it } else { best }).map(|it| it.1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::nearest;
-
-    #[test]
-    fn near_misses_are_suggested() {
-        let among = ["golden_retriever", "beagle", "푸들", "c10"];
-        assert_eq!(nearest("Golden Retriever", &among), Some("golden_retriever"));
-        assert_eq!(nearest("beagel", &among), Some("beagle"));
-        assert_eq!(nearest("c01", &among), Some("c10"));
-        assert_eq!(nearest("husky", &among), None);
-        assert_eq!(nearest("beagle", &[]), None);
     }
 }

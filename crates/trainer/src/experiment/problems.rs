@@ -91,7 +91,8 @@ impl Experiment {
         note("train.accumulate", count(self.train.accumulate, 1 << 20));
         let batch_sizes = self.train.sizes.iter().filter_map(|it| it.batch_size);
         let smallest = batch_sizes.fold(self.train.batch_size, usize::min);
-        let is_too_many = self.train.accumulate > smallest;
+        // A batch size of 0 is a problem of its own.
+        let is_too_many = smallest > 0 && self.train.accumulate > smallest;
         let what = || format!("must be at most {smallest}, the smallest batch size");
         note("train.accumulate", is_too_many.then(what));
         note("checkpoint.keep", count(self.checkpoint.keep, 1 << 20));

@@ -55,7 +55,7 @@ pub(super) fn show(args: &ShowArgs, terminal: &Terminal) -> anyhow::Result<End> 
                 let rng = &mut Seed(0).stream("show");
                 (
                     plan.eval_pipeline.apply(&bytes, rng, cache).with_context(|| name.clone())?,
-                    "validation",
+                    "as `augment.eval`",
                 )
             }
             Some(_) => {

@@ -52,16 +52,25 @@ impl Scores {
     pub(super) fn gain_over(&self, other: &Scores, by: By) -> Interval {
         gain(&compare(by.metric(), other.by(by), self.by(by)), by)
     }
+
+    /// Returns how much less the expected calibration error is than that of others; positive is better.
+    pub(super) fn less_ece_than(&self, other: &Scores) -> Interval {
+        let it = compare(&ExpectedCalibrationError::DEFAULT, &other.ece, &self.ece);
+        negated(it.difference)
+    }
 }
 
 /// Returns how much better side B is: positive is better, also where less is better.
 pub(super) fn gain(it: &Comparison, by: By) -> Interval {
-    let Interval { value, low, high } = it.difference;
     match by.metric().more_is_better() {
         true => it.difference,
-        // A difference of 0 has no sign.
-        false => Interval { value: 0.0 - value, low: 0.0 - high, high: 0.0 - low },
+        false => negated(it.difference),
     }
+}
+
+fn negated(Interval { value, low, high }: Interval) -> Interval {
+    // A difference of 0 has no sign.
+    Interval { value: 0.0 - value, low: 0.0 - high, high: 0.0 - low }
 }
 
 #[cfg(test)]

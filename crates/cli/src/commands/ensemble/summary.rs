@@ -68,26 +68,30 @@ pub(super) struct Step {
 }
 
 impl Step {
-    /// Returns what the step makes worse, if anything, and how to leave it out.
+    /// Returns what the step makes worse, if anything, and how to leave it out: also the ECE, if it is a calibration.
     ///
     /// - `before`: the step before it.
     /// - `by`: a score that matters beside the one that it is to improve.
     fn harm(&self, before: &Step, by: By) -> Option<String> {
-        let harm = |by: By| {
-            let gain = self.nested.gain_over(&before.nested, by);
+        let mut scores = vec![by];
+        scores.extend(Some(self.by).filter(|it| *it != by));
+        let of_score = |by: By| {
             let what = match by {
                 By::MacroF1 => "lowers the nested macro F1",
                 By::LogLoss => "raises the nested log loss",
             };
+            (what, self.nested.gain_over(&before.nested, by))
+        };
+        let of_ece = || ("raises the nested ECE", self.nested.less_ece_than(&before.nested));
+        let gains = scores.into_iter().map(of_score).chain(self.is_calibration.then(of_ece));
+        let harm = |(what, gain): (&str, Interval)| {
             let how_sure = match gain.high < 0.0 {
                 true => " (the interval of the difference excludes 0)",
                 false => "",
             };
             (gain.value < -SHOWN).then(|| format!("{what}{how_sure}"))
         };
-        let mut scores = vec![by];
-        scores.extend(Some(self.by).filter(|it| *it != by));
-        let harms: Vec<String> = scores.into_iter().filter_map(harm).collect();
+        let harms: Vec<String> = gains.filter_map(harm).collect();
         (!harms.is_empty()).then(|| {
             let (name, harms, options) = (&self.name, harms.join(" and "), &self.options);
             format!("`{name}` {harms}: leave it out (drop {options})")
@@ -400,6 +404,13 @@ mod tests {
         it.steps[1].nested = scores(0.499_96);
         assert!(it.harms().is_empty());
         it.steps[1].nested = scores(0.75);
+        assert!(it.harms().is_empty());
+        // A calibration that improves the score, but not the calibration; another step is not asked for that.
+        it.steps[1].nested.ece = scores(0.5).macro_f1;
+        let raises = "`temperature` raises the nested ECE (the interval of the difference excludes 0): leave it out \
+                      (drop `--temperature`)";
+        assert_eq!(it.harms(), [raises]);
+        it.steps[1].is_calibration = false;
         assert!(it.harms().is_empty());
     }
 
