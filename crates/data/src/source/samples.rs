@@ -134,7 +134,10 @@ impl Samples {
             match self.levels[factor].get(text) {
                 Some(at) => return Some(Label::Level(at)),
                 None => {
-                    let remedy = format!("write one of {}", shown(levels));
+                    let remedy = format!(
+                        "write one of {}, or change its `levels` in `data.source.labels`",
+                        shown(levels)
+                    );
                     (format!("`{name}` is `{text}`, which is not one of its levels"), remedy)
                 }
             }
