@@ -141,8 +141,8 @@ fn words(text: &str, name: &str) -> String {
 fn values() -> Vec<Value> {
     let text = Value::String("x".to_owned());
     let table = Value::Table(Table::from_iter([("x".to_owned(), text.clone())]));
-    let list = |it: &Value| Value::Array(vec![it.clone()]);
-    let lists = [list(&text), list(&table), Value::Array(Vec::new())];
+    let list = |it: &Value, n| Value::Array(vec![it.clone(); n]);
+    let lists = [list(&text, 1), list(&table, 1), list(&text, 0), list(&Value::Float(0.5), 9)];
     [text, table, Value::Integer(-3)].into_iter().chain(lists).collect()
 }
 
