@@ -33,7 +33,7 @@ pub fn hint(name: &str, known: &[&str]) -> String {
 
 /// Adds the similar name to a message of the form "unknown field `rat`, expected one of `rate`, `size`".
 pub(crate) fn suggested(message: &str) -> String {
-    let name = ["unknown field `", "unknown variant `", "unknown kind `"];
+    let name = ["unknown field `", "unknown value `", "unknown kind `"];
     let name = name.iter().find_map(|it| message.strip_prefix(it)?.split_once("`, expected "));
     let found = name.and_then(|(name, known)| {
         let near = nearest(name, known.split('`').skip(1).step_by(2))?;

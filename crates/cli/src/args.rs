@@ -266,8 +266,8 @@ pub(crate) enum Command {
     /// Explore a data set before training: classes, groups, numbers, image sizes, colours, duplicate and
     /// unreadable images, and a contact sheet for each class.
     Eda {
-        /// Experiment file, or folder with `train.csv` and `images/`, directly or in its subfolder `train/`
-        /// [default: synthetic people].
+        /// Experiment file, or folder of labelled images in a layout that `init` recognises [default: synthetic
+        /// people].
         data: Option<PathBuf>,
         /// Override a setting, for example `data.max_pixels=1000000`. May be repeated.
         #[arg(long, value_name = "PATH=VALUE")]

@@ -1,19 +1,20 @@
-//! Recognises how a folder of labelled images is laid out, for `maskfit init`.
+//! Recognises how a folder of labelled images is laid out, for `maskfit init` and `eda`.
 //!
 //! Nothing is decided by a folder's name: a table is one whose values name files, a tree of classes is one
 //! whose subfolders contain images. Only to choose among several columns, names count.
 
 use std::{
     collections::{BTreeSet, HashSet},
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use base::{
     records::{Record, Records},
     text,
 };
+use data::{has_image_ending, shown};
 use toml::Value;
 
 /// A recognised layout.
@@ -25,6 +26,18 @@ pub(crate) struct Layout {
     pub(crate) remarks: Vec<String>,
     /// The sample file of a submission.
     pub(crate) sample: Option<PathBuf>,
+}
+
+impl Layout {
+    /// Returns the source as an inline table.
+    pub(crate) fn setting(&self) -> String {
+        inline(&self.source)
+    }
+}
+
+fn inline(source: &[(&str, Value)]) -> String {
+    let settings = source.iter().map(|(name, value)| format!("{name} = {value}"));
+    format!("{{ {} }}", settings.collect::<Vec<_>>().join(", "))
 }
 
 /// The columns of the mask competition's table.
@@ -43,10 +56,16 @@ const GROUPS: [&str; 8] =
 /// Endings of images, in the order in which they are tried.
 const ENDINGS: [&str; 8] = ["", ".jpg", ".png", ".jpeg", ".JPG", ".PNG", ".webp", ".bmp"];
 
+/// What is recognised.
+const LAYOUTS: &str = "recognised are:\n  \
+    - a folder of images for each class, here or in `train/`\n  \
+    - a CSV or TSV file with a column that names images in this folder or a subfolder, and one of labels\n  \
+    - `train.csv` with the columns `id`, `gender`, `race`, `age` and `path`, and `images/`";
+
 /// Recognises the layout of a folder.
 ///
 /// # Errors
-/// A folder that cannot be read, or in which nothing is recognised: what was looked for.
+/// A folder that cannot be read, or in which nothing is recognised: what is there, and what was looked for.
 pub(crate) fn recognise(dir: &Path) -> anyhow::Result<Layout> {
     let entries = Entries::of(dir)?;
     for root in [dir.to_owned(), dir.join("train")] {
@@ -57,14 +76,15 @@ pub(crate) fn recognise(dir: &Path) -> anyhow::Result<Layout> {
         }
     }
     let sample = entries.tables.iter().find(|it| is_sample(it)).map(|it| dir.join(it));
-    let tables: Vec<Labelled> = entries
-        .tables
-        .iter()
-        .filter(|it| !is_sample(it))
-        .filter_map(|it| Labelled::of(dir, it, &entries.folders))
-        .collect();
+    let (mut tables, mut found): (Vec<Labelled>, Vec<String>) = Default::default();
+    for csv in entries.tables.iter().filter(|it| !is_sample(it)) {
+        match Labelled::of(dir, csv, &entries.folders) {
+            Ok(it) => tables.push(it),
+            Err(why) => found.push(format!("`{csv}` {why}")),
+        }
+    }
     if let Some(it) = tables.into_iter().max_by(|a, b| a.share.total_cmp(&b.share)) {
-        return Ok(it.layout(dir, sample));
+        return it.layout(dir, sample);
     }
     let classes = |dir: &Path| {
         let folders = Entries::of(dir).map(|it| it.folders).unwrap_or_default();
@@ -73,7 +93,12 @@ pub(crate) fn recognise(dir: &Path) -> anyhow::Result<Layout> {
     let with_images = |dir: &Path| classes(dir).len() >= 2;
     let folders = |remark: &str| {
         let source = vec![("kind", "folders".into()), ("root", text_of(dir))];
-        Layout { source, remarks: vec![remark.to_owned()], sample: sample.clone() }
+        let groups = "nothing says which images belong together (one person's, one object's), so each is its \
+                      own group: if some do, set `data.source.group`, as in \
+                      `group = { regex = \"([^/]+)_[0-9]+[.]\" }` for `rex_1.jpg` and `rex_2.jpg`, or scores \
+                      on the validation set will be too high";
+        let remarks = vec![remark.to_owned(), groups.to_owned()];
+        Layout { source, remarks, sample: sample.clone() }
     };
     if entries.folders.contains("train") && with_images(&dir.join("train")) {
         return Ok(folders(
@@ -96,13 +121,8 @@ pub(crate) fn recognise(dir: &Path) -> anyhow::Result<Layout> {
             );
         }
     }
-    bail!(
-        "{}: recognised no layout: expected `train.csv` with the columns {} and `images/`; or a CSV or TSV \
-         file with a column that names images in this folder or a subfolder, and one of labels; or a folder \
-         of images for each class, here or in `train/`",
-        dir.display(),
-        PROFILES.join(", ")
-    )
+    found.extend(entries.description(&classes(dir)));
+    bail!("{}: recognised no layout: {}; {LAYOUTS}", dir.display(), found.join("; "))
 }
 
 /// The names in a folder, without hidden ones.
@@ -111,13 +131,25 @@ struct Entries {
     folders: BTreeSet<String>,
     /// CSV and TSV files.
     tables: BTreeSet<String>,
+    /// The number of images, by the ending.
+    n_images: usize,
 }
 
 impl Entries {
     fn of(dir: &Path) -> anyhow::Result<Entries> {
         let mut entries = Entries::default();
-        for entry in fs::read_dir(dir).with_context(|| dir.display().to_string())? {
-            let entry = entry.with_context(|| dir.display().to_string())?;
+        let place = || dir.display().to_string();
+        let read = fs::read_dir(dir).map_err(|err| match err.kind() {
+            io::ErrorKind::NotFound => {
+                anyhow!("{}: there is no such folder: name the folder of the images", place())
+            }
+            io::ErrorKind::NotADirectory => {
+                anyhow!("{}: is a file: name the folder of the images", place())
+            }
+            _ => anyhow!("{}: {err}", place()),
+        });
+        for entry in read? {
+            let entry = entry.with_context(place)?;
             // The settings name these files, and settings are text.
             let Ok(name) = entry.file_name().into_string() else { continue };
             if name.starts_with('.') {
@@ -129,9 +161,33 @@ impl Entries {
                 entries.folders.insert(name);
             } else if ["csv", "tsv"].contains(&ending.as_str()) {
                 entries.tables.insert(name);
+            } else {
+                entries.n_images += usize::from(has_image_ending(&path));
             }
         }
         Ok(entries)
+    }
+
+    /// Describes the images of a folder in which nothing was recognised, and what may be meant.
+    ///
+    /// - `with_images`: its subfolders with images.
+    fn description(&self, with_images: &[String]) -> Option<String> {
+        let folders: Vec<String> = self.folders.iter().cloned().collect();
+        Some(match (self.n_images, with_images, folders.as_slice()) {
+            (0, [], []) if !self.tables.is_empty() => return None,
+            (0, [], []) => "there are no images, folders or tables".to_owned(),
+            (0, [], _) => format!("there are no images in its folders ({})", shown(&folders)),
+            (0, some, _) => format!("images are in {}", shown(some)),
+            (n, _, []) => format!(
+                "there are {n} images and no folders: if they are one class, name the folder above; if they \
+                 are of several, put those of each class into a folder, or add a table of their labels"
+            ),
+            (n, ..) => format!(
+                "there are {n} images here, and folders ({}): put the images of each class into a folder, or \
+                 add a table of their labels",
+                shown(&folders)
+            ),
+        })
     }
 }
 
@@ -140,12 +196,13 @@ fn is_sample(name: &str) -> bool {
 }
 
 fn has_profiles(root: &Path) -> bool {
-    let has_columns = |text: &String| {
-        let header = Records::of(text).header();
-        PROFILES.iter().all(|it| header.column(it).is_some())
-    };
     root.join("images").is_dir()
-        && text::read(&root.join("train.csv")).is_ok_and(|it| has_columns(&it))
+        && text::read(&root.join("train.csv"))
+            .is_ok_and(|it| has_profile_columns(&Records::of(&it).header()))
+}
+
+fn has_profile_columns(header: &Record) -> bool {
+    PROFILES.iter().all(|it| header.column(it).is_some())
 }
 
 /// Returns whether a folder contains an image, at most `depth` folders deep; by the ending.
@@ -153,8 +210,7 @@ fn has_image(dir: &Path, depth: usize) -> bool {
     let Ok(entries) = fs::read_dir(dir) else { return false };
     let mut folders = Vec::new();
     for path in entries.take(LOOKED_AT).filter_map(Result::ok).map(|it| it.path()) {
-        let name = path.to_string_lossy();
-        if ENDINGS[1..].iter().any(|it| name.ends_with(it)) && path.is_file() {
+        if has_image_ending(&path) && path.is_file() {
             return true;
         }
         if path.is_dir() {
@@ -177,13 +233,19 @@ struct Labelled {
 }
 
 impl Labelled {
-    /// Finds the column and the folder of the images; `None` if not even half of the rows have one.
-    fn of(dir: &Path, csv: &str, folders: &BTreeSet<String>) -> Option<Labelled> {
-        let text = text::read(&dir.join(csv)).ok()?;
+    /// Finds the column and the folder of the images.
+    ///
+    /// # Errors
+    /// Not even half of the rows have an image, or there are none: what is in the table.
+    fn of(dir: &Path, csv: &str, folders: &BTreeSet<String>) -> Result<Labelled, String> {
+        let text = text::read(&dir.join(csv)).map_err(|err| format!("cannot be read: {err}"))?;
         let records = Records::of(&text);
         let header: Vec<String> = records.header().fields.iter().map(str::to_owned).collect();
         let rows: Vec<Record> = records.rows().take(LOOKED_AT).collect();
-        let mut best: Option<(f64, String, usize)> = None;
+        if rows.is_empty() {
+            return Err("has no rows".to_owned());
+        }
+        let mut best: Option<(usize, String, usize)> = None;
         for folder in std::iter::once("").chain(folders.iter().map(String::as_str)) {
             for image in 0..header.len() {
                 let is_there = |row: &&Record| {
@@ -197,14 +259,31 @@ impl Labelled {
                     continue;
                 }
                 let n = rows.iter().filter(is_there).count();
-                let share = n as f64 / rows.len().max(1) as f64;
-                if share >= 0.5 && best.as_ref().is_none_or(|it| share > it.0) {
-                    best = Some((share, folder.to_owned(), image));
+                if n > 0 && best.as_ref().is_none_or(|it| n > it.0) {
+                    best = Some((n, folder.to_owned(), image));
                 }
             }
         }
-        let (share, images, image) = best?;
-        Some(Labelled { csv: csv.to_owned(), images, header, image, share, rows })
+        let Some((n, images, image)) = best else {
+            if has_profile_columns(&records.header()) {
+                return Err("has the columns of the mask competition, but there is no `images/` \
+                            beside it"
+                    .to_owned());
+            }
+            return Err(format!(
+                "has the columns {}, none of which names files in this folder or a subfolder",
+                shown(&header)
+            ));
+        };
+        if 2 * n < rows.len() {
+            let (column, n_rows) = (&header[image], rows.len());
+            let place = place(&images);
+            return Err(format!(
+                "names files in {place} in only {n} of {n_rows} rows, in its column `{column}`"
+            ));
+        }
+        let share = n as f64 / rows.len() as f64;
+        Ok(Labelled { csv: csv.to_owned(), images, header, image, share, rows })
     }
 
     fn values(&self, column: usize) -> impl Iterator<Item = &str> {
@@ -233,7 +312,11 @@ impl Labelled {
         (0..self.header.len()).filter(is_free).filter(repeats).collect()
     }
 
-    fn layout(&self, dir: &Path, sample: Option<PathBuf>) -> Layout {
+    /// Returns the layout.
+    ///
+    /// # Errors
+    /// No column of labels is recognised.
+    fn layout(&self, dir: &Path, sample: Option<PathBuf>) -> anyhow::Result<Layout> {
         let (split, group) = (self.split(), self.column(&GROUPS));
         let weight = self.column(&["weight"]);
         let candidates = self.candidates(&[split, group, weight]);
@@ -251,9 +334,9 @@ impl Labelled {
         source.extend(group.map(|it| ("group", name(it))));
         source.extend(split.map(|it| ("split", name(it))));
         source.extend(weight.map(|it| ("weight", name(it))));
-        let place = if self.images.is_empty() { "this folder" } else { &self.images };
+        let place = place(&self.images);
         let mut remarks = vec![format!(
-            "a table, `{}`, whose column `{}` names the images in `{place}`",
+            "a table, `{}`, whose column `{}` names the images in {place}",
             self.csv, self.header[self.image]
         )];
         let others: Vec<String> = candidates
@@ -261,17 +344,29 @@ impl Labelled {
             .filter(|it| Some(**it) != label)
             .map(|&it| format!("`{}`", self.header[it]))
             .collect();
-        match label {
-            None => remarks.push(format!(
-                "no column of labels was recognised: set `data.source.label` to one of {}",
-                self.header.join(", ")
-            )),
-            Some(_) if !others.is_empty() => remarks.push(format!(
+        if label.is_none() {
+            let columns: Vec<String> = (self.header.iter().enumerate())
+                .filter(|it| it.0 != self.image)
+                .map(|it| it.1.clone())
+                .collect();
+            source.push(("label", "COLUMN".into()));
+            bail!(
+                "{}: `{}` names images in its column `{}`, but none of its other columns ({}) has labels, \
+                 which repeat: add such a column, or write a config with the `[data]` setting \
+                 `source = {}`",
+                dir.display(),
+                self.csv,
+                self.header[self.image],
+                shown(&columns),
+                inline(&source)
+            );
+        }
+        if !others.is_empty() {
+            remarks.push(format!(
                 "these columns may be labels too: {}; list several as `labels`, or keep them for reports as \
                  `attributes`",
                 others.join(", ")
-            )),
-            Some(_) => {}
+            ));
         }
         if group.is_none() {
             remarks.push(
@@ -280,8 +375,15 @@ impl Labelled {
                     .to_owned(),
             );
         }
-        Layout { source, remarks, sample }
+        Ok(Layout { source, remarks, sample })
     }
+}
+
+/// Names the folder of images in a text.
+///
+/// - `images`: relative; empty for the folder itself.
+fn place(images: &str) -> String {
+    if images.is_empty() { "this folder".to_owned() } else { format!("`{images}`") }
 }
 
 fn text_of(path: &Path) -> Value {
@@ -375,12 +477,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let err = |dir: &Path| recognise(dir).unwrap_err().to_string();
         assert!(err(&dir.path().join("absent")).contains("absent"));
-        for names in [&[][..], &["1.jpg", "2.jpg"], &["train/1.jpg"]] {
+        let (none, flat) = ("there are no images, folders or tables;", "2 images and no folders:");
+        let mixed = "there are 2 images here, and folders (`train`):";
+        let names = [(&[][..], none), (&["1.jpg", "2.tif"], flat), (&["train/1.jpg"], mixed)];
+        for (names, found) in names {
             files(dir.path(), names);
-            assert!(err(dir.path()).contains("recognised no layout"), "{names:?}");
+            let text = err(dir.path());
+            assert!(text.contains("recognised no layout") && text.contains(found), "{text}");
         }
         fs::write(dir.path().join("other.csv"), "a,b\n8,9\n").unwrap();
-        assert!(err(dir.path()).contains("recognised no layout"));
+        assert!(err(dir.path()).contains("`other.csv` has the columns `a`, `b`, none of which"));
         for name in ["one/1.jpg", "train/one/1.jpg"] {
             let dir = tempfile::tempdir().unwrap();
             files(dir.path(), &[name]);

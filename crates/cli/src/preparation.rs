@@ -1,6 +1,6 @@
 //! What precedes the work of a command: its settings are checked, its threads are started, its data is read.
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use augment::{Pipeline, Statistics, Step};
 use data::{Content, Context, Findings, Manifest, SourceError, Use, check_sizes, sizes_of};
 use trainer::{AugmentSection, Callback as _, Experiment};
@@ -37,21 +37,23 @@ pub(crate) fn manifest(experiment: &Experiment, terminal: &Terminal) -> anyhow::
     let (manifest, wrong) = match (read, listed) {
         (Ok(it), _) => (it, None),
         (Err(err), Some(it)) => (it, Some(err)),
-        (Err(err), None) => return Err(err.into()),
+        (Err(err), None) => return Err(in_short_of(err)),
     };
     let unfit = unfit(experiment, &manifest, terminal);
     match (wrong, unfit.0.is_empty()) {
         (None, true) => {}
         (None, false) => bail!("{}", in_short(&unfit)),
-        (Some(err), true) => return Err(err.into()),
-        (Some(err), false) => bail!("{err}\nand image sizes: {}", in_short(&unfit)),
+        (Some(err), true) => return Err(in_short_of(err)),
+        (Some(err), false) => {
+            bail!("{}\nand image sizes: {}", in_short_of(err), in_short(&unfit))
+        }
     }
     Ok(noted(manifest, terminal))
 }
 
 /// Reads an experiment's data for models that have a preprocessing of their own, whatever the settings say of it.
 pub(crate) fn images_of(experiment: &Experiment, terminal: &Terminal) -> anyhow::Result<Manifest> {
-    Ok(noted(read(experiment, terminal).0?, terminal))
+    Ok(noted(read(experiment, terminal).0.map_err(in_short_of)?, terminal))
 }
 /// Reads an experiment's data. If something is wrong with it, the images as they are listed come second.
 fn read(
@@ -79,14 +81,23 @@ fn noted(manifest: Manifest, terminal: &Terminal) -> Manifest {
     manifest
 }
 
-/// Formats the problems of images, one a line for the same problem of many images; the details have them all.
-pub(crate) fn in_short(unfit: &Findings) -> String {
-    let (grouped, is_shorter) = unfit.grouped();
-    if !is_shorter {
-        return grouped.to_string();
+/// Formats problems, one a line for the same problem of many images; the details have them all.
+pub(crate) fn in_short(findings: &Findings) -> String {
+    if findings.grouped().len() == findings.0.len() {
+        return findings.to_string();
     }
-    detail!("{unfit}");
-    format!("{grouped}\n  (`--verbose` lists all {} images)", unfit.0.len())
+    detail!("{}", findings.in_full());
+    format!("{findings}\n  (`--verbose` lists all {})", findings.0.len())
+}
+
+/// Returns the error of a source; the details have the problems that are one line in it.
+pub(crate) fn in_short_of(err: SourceError) -> anyhow::Error {
+    match err {
+        SourceError::Findings { root, findings } => {
+            anyhow!("{}: {}", root.display(), in_short(&findings))
+        }
+        other => other.into(),
+    }
 }
 
 /// Returns the images that are too small for the configured crops, or too large: images that may be trained

@@ -17,7 +17,7 @@ pub struct Finding {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Findings(pub Vec<Finding>);
 
-/// The maximum number of problems listed; further ones are only counted.
+/// The maximum number of lines of problems; further ones are only counted.
 const LISTED: usize = 1000;
 
 /// The number of places of the same problem that are named.
@@ -31,58 +31,79 @@ impl Findings {
     }
 
     /// Returns the findings with the same problem in more than three places as one, which names the first of
-    /// them, and whether there is such a problem. Images that are too small have the same problem, whatever
-    /// their size.
-    pub fn grouped(&self) -> (Findings, bool) {
-        let key = |it: &Finding| (without_size(&it.problem).0.to_owned(), it.remedy.clone());
+    /// them. Problems are the same whatever name in back-ticks they begin with, and images that are too small
+    /// whatever their size.
+    pub fn grouped(&self) -> Vec<Finding> {
         let mut groups: Vec<Vec<&Finding>> = Vec::new();
         let mut known = HashMap::new();
         for it in &self.0 {
-            let idx = *known.entry(key(it)).or_insert(groups.len());
+            let key = (Parts::of(&it.problem).what, it.remedy.as_str());
+            let idx = *known.entry(key).or_insert(groups.len());
             match groups.get_mut(idx) {
                 Some(group) => group.push(it),
                 None => groups.push(vec![it]),
             }
         }
-        let is_any_long = groups.iter().any(|it| it.len() > NAMED);
-        let one_each = |group: Vec<&Finding>| -> Vec<Finding> {
-            if group.len() <= NAMED {
-                return group.into_iter().cloned().collect();
-            }
-            let places: Vec<&str> = group.iter().take(NAMED).map(|it| it.place.as_str()).collect();
-            let first = group[0];
-            let is_same = group.iter().all(|it| it.problem == first.problem);
-            let problem = match without_size(&first.problem) {
-                (what, Some(size)) if !is_same => format!("{what}, the first of {size}"),
-                _ => first.problem.clone(),
-            };
-            let place = format!("{} and {} more", places.join(", "), group.len() - NAMED);
-            vec![Finding { place, problem, remedy: first.remedy.clone() }]
-        };
-        (Findings(groups.into_iter().flat_map(one_each).collect()), is_any_long)
+        groups.into_iter().flat_map(joined).collect()
+    }
+
+    /// Lists every problem, one a line.
+    pub fn in_full(&self) -> String {
+        let lines: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        format!("{}\n  {}", self.title(), lines.join("\n  "))
+    }
+
+    fn title(&self) -> String {
+        let n = self.0.len();
+        format!("{n} {} in the data:", if n == 1 { "problem" } else { "problems" })
     }
 }
 
+/// Returns findings with the same problem as one, if they are many.
+fn joined(group: Vec<&Finding>) -> Vec<Finding> {
+    if group.len() <= NAMED {
+        return group.into_iter().cloned().collect();
+    }
+    let first = group[0];
+    let is_same = group.iter().all(|it| it.problem == first.problem);
+    let problem = match Parts::of(&first.problem) {
+        _ if is_same => first.problem.clone(),
+        Parts { what, size: Some(size), .. } => format!("{what}, the first of {size}"),
+        Parts { what, .. } => what.to_owned(),
+    };
+    let place = |it: &&Finding| match Parts::of(&it.problem).name {
+        Some(name) if !is_same => format!("{} (`{name}`)", it.place),
+        _ => it.place.clone(),
+    };
+    let places: Vec<String> = group.iter().take(NAMED).map(place).collect();
+    let place = format!("{} and {} more", places.join(", "), group.len() - NAMED);
+    vec![Finding { place, problem, remedy: first.remedy.clone() }]
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.place, self.problem, self.remedy)
+    }
+}
+
+/// The same problem in more than three places is one line.
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let n = self.0.len();
-        let problems = if n == 1 { "problem" } else { "problems" };
-        write!(f, "{n} {problems} in the data:")?;
-        for Finding { place, problem, remedy } in self.0.iter().take(LISTED) {
-            write!(f, "\n  {place}: {problem}: {remedy}")?;
+        f.write_str(&self.title())?;
+        let lines = self.grouped();
+        lines.iter().take(LISTED).try_for_each(|it| write!(f, "\n  {it}"))?;
+        match lines.len().saturating_sub(LISTED) {
+            0 => Ok(()),
+            n => write!(f, "\n  and {n} more"),
         }
-        if n > LISTED {
-            write!(f, "\n  and {} more", n - LISTED)?;
-        }
-        Ok(())
     }
 }
 
 /// The maximum number of names in a message.
 const SHOWN: usize = 10;
 
-/// Lists names for a message.
-pub(crate) fn shown(names: &[String]) -> String {
+/// Lists the first names for a message, in back-ticks.
+pub fn shown(names: &[String]) -> String {
     let some: Vec<String> = names.iter().take(SHOWN).map(|it| format!("`{it}`")).collect();
     match names.len().saturating_sub(SHOWN) {
         0 => some.join(", "),
@@ -90,15 +111,29 @@ pub(crate) fn shown(names: &[String]) -> String {
     }
 }
 
-/// Splits the size of an image, such as ` of 30x40`, from the end of a problem.
-fn without_size(problem: &str) -> (&str, Option<&str>) {
-    let is_size = |it: &str| {
-        let number = |it: &str| !it.is_empty() && it.bytes().all(|it| it.is_ascii_digit());
-        it.split_once('x').is_some_and(|(h, w)| number(h) && number(w))
-    };
-    match problem.rsplit_once(" of ") {
-        Some((what, size)) if is_size(size) => (what, Some(size)),
-        _ => (problem, None),
+/// The parts of the text of a problem.
+struct Parts<'a> {
+    /// The name in back-ticks that it begins with, such as that of the image that a line names.
+    name: Option<&'a str>,
+    /// What is wrong.
+    what: &'a str,
+    /// The size of an image at its end, such as `30x40`.
+    size: Option<&'a str>,
+}
+
+impl Parts<'_> {
+    fn of(problem: &str) -> Parts<'_> {
+        let is_size = |it: &str| {
+            let number = |it: &str| !it.is_empty() && it.bytes().all(|it| it.is_ascii_digit());
+            it.split_once('x').is_some_and(|(h, w)| number(h) && number(w))
+        };
+        let named = problem.strip_prefix('`').and_then(|it| it.split_once('`'));
+        let named = named.and_then(|(name, what)| Some((name, what.strip_prefix(' ')?)));
+        let (name, what) = named.map_or((None, problem), |(name, what)| (Some(name), what));
+        match what.rsplit_once(" of ") {
+            Some((what, size)) if is_size(size) => Parts { name, what, size: Some(size) },
+            _ => Parts { name, what, size: None },
+        }
     }
 }
 
@@ -116,11 +151,10 @@ mod tests {
                 findings.add(format!("{idx}.jpg"), "is empty", "replace the file");
             }
         }
-        let (grouped, is_shorter) = findings.grouped();
-        assert!(is_shorter);
+        assert_eq!(findings.grouped().len(), 4);
         assert_eq!(
-            grouped.to_string(),
-            "4 problems in the data:\n  \
+            findings.to_string(),
+            "8 problems in the data:\n  \
              0.png, 1.png, 2.png and 2 more: a crop of 64x64 exceeds the image, the first of 30x30: put a \
              `resize` before it\n  \
              0.jpg: is empty: replace the file\n  \
@@ -129,10 +163,35 @@ mod tests {
         );
         // A few are listed one by one, and a size that all have is named as that.
         findings.0.retain(|it| it.problem.contains("40x40"));
-        assert_eq!(findings.grouped(), (findings.clone(), false));
+        assert_eq!(findings.grouped(), findings.0);
         let problem = findings.0[0].problem.clone();
         findings.add("5.png", problem, "put a `resize` before it");
-        let text = findings.grouped().0.to_string();
+        let text = findings.to_string();
         assert!(text.contains("3.png and 1 more: a crop of 64x64 exceeds the image of 40x40: put"));
+        let lines = findings.in_full();
+        assert!(lines.starts_with("4 problems in the data:\n  1.png: a crop"), "{lines}");
+        assert_eq!(lines.lines().count(), 5);
+    }
+
+    #[test]
+    fn a_name_that_a_problem_begins_with_is_part_of_its_place() {
+        let mut findings = Findings::default();
+        for (line, name) in ["a", "b", "c d", "e", "f"].into_iter().enumerate() {
+            let problem = format!("`{name}` has no file in images");
+            findings.add(format!("line {line}"), problem, "put the image there");
+        }
+        // One that is the same of all stays where it is.
+        for line in 5..9 {
+            let problem = "`mask` is `wron`, which is not one of its levels";
+            findings.add(format!("line {line}"), problem, "write one of `worn`");
+        }
+        assert_eq!(
+            findings.to_string(),
+            "9 problems in the data:\n  \
+             line 0 (`a`), line 1 (`b`), line 2 (`c d`) and 2 more: has no file in images: put the image \
+             there\n  \
+             line 5, line 6, line 7 and 1 more: `mask` is `wron`, which is not one of its levels: write one \
+             of `worn`"
+        );
     }
 }

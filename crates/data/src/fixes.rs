@@ -102,7 +102,9 @@ impl Fixes {
     /// # Errors
     /// A file that cannot be read, or is not a list of fixes; the message names the file.
     pub fn read(path: &Path) -> Result<Fixes, String> {
-        let text = text::read(path).map_err(|err| format!("{}: {err}", path.display()))?;
+        let text = text::read(path).map_err(|err| {
+            format!("{}: {err}: `label_fixes` names files of label fixes", path.display())
+        })?;
         let fixes: Fixes =
             toml::from_str(&text).map_err(|err| format!("{}: {err}", path.display()))?;
         for fix in &fixes.fix {

@@ -150,7 +150,7 @@ pub fn list_images(path: &Path, recognise: Recognise) -> Result<Folder, SourceEr
         findings.add(names[0].0.clone(), problem, "rename one of them");
     }
     if images.is_empty() && unreadable.0.is_empty() {
-        findings.add(".", "contains no images", "name another folder");
+        return Err(SourceError::Empty(path.to_owned()));
     }
     if !findings.0.is_empty() {
         findings.0.dedup();
@@ -170,7 +170,7 @@ const IMAGE: [&str; 16] = [
 const RAW: [&str; 9] = ["nef", "nrw", "arw", "sr2", "dng", "pef", "3fr", "erf", "kdc"];
 
 /// Whether a file's ending is that of an image.
-pub(crate) fn has_image_ending(path: &Path) -> bool {
+pub fn has_image_ending(path: &Path) -> bool {
     ends_with(path, &IMAGE)
 }
 
@@ -319,7 +319,9 @@ mod tests {
     #[test]
     fn images_are_found_by_content_and_other_files_are_reported() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(list_images(dir.path(), Recognise::ByContent).is_err());
+        let err = list_images(dir.path(), Recognise::ByContent).unwrap_err().to_string();
+        let own = dir.path().display();
+        assert_eq!(err, format!("{own}: contains no images: name another folder"));
         write(
             dir.path(),
             &[

@@ -28,9 +28,9 @@ mod verified;
 
 pub use cache_dir::CacheDir;
 pub use files::Files;
-pub use findings::{Finding, Findings};
+pub use findings::{Finding, Findings, shown};
 pub use fixes::Fixes;
-pub use folder::{Folder, Recognise, Skipped, list_images};
+pub use folder::{Folder, Recognise, Skipped, has_image_ending, list_images};
 pub use load::{Batch, Load, LoadBatches, LoadError, LoadViews};
 pub use loader::Loader;
 pub use manifest::{Attribute, Content, Example, Listed, Manifest, Use};

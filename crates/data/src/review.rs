@@ -119,7 +119,9 @@ impl Review {
     /// # Errors
     /// A file that cannot be read, or is not such a table.
     pub fn read(path: &Path) -> Result<Review, String> {
-        Review::parse(&text::read(path).map_err(|err| err.to_string())?)
+        let text = text::read(path)
+            .map_err(|err| format!("{err}: `data.reviewed` names tables of `maskfit labels`"))?;
+        Review::parse(&text)
     }
 
     fn parse(text: &str) -> Result<Review, String> {

@@ -79,6 +79,9 @@ pub enum SourceError {
         /// What to do.
         remedy: &'static str,
     },
+    /// A folder contains no images.
+    #[error("{}: contains no images: name another folder", .0.display())]
+    Empty(PathBuf),
     /// The settings are invalid.
     #[error("{0}")]
     Settings(String),

@@ -25,8 +25,9 @@ use crate::{
     End,
     args::ExperimentArgs,
     drawing::{png, thumbnail},
+    layout::recognise,
     output::folder,
-    preparation::{check_settings, use_threads},
+    preparation::{check_settings, in_short, in_short_of, use_threads},
     runs,
     terminal::Terminal,
 };
@@ -77,22 +78,12 @@ fn experiment(data: Option<&Path>, set: &[String]) -> anyhow::Result<(Experiment
     if let Some(path) = data {
         if !path.exists() && runs::recipe(path).is_none() {
             bail!(
-                "{}: no such file or folder: give an experiment file, or a folder with `train.csv` and \
-                 `images/`",
+                "{}: no such file or folder: give an experiment file, or a folder of labelled images",
                 path.display()
             );
         }
         if path.is_dir() {
-            let candidates = [path.to_owned(), path.join("train")];
-            let Some(root) = candidates.into_iter().find(|it| it.join("train.csv").is_file())
-            else {
-                bail!(
-                    "{}: no train.csv here, nor in train/: give a folder with `train.csv` and `images/`, or a config, which `maskfit init` writes for other layouts",
-                    path.display()
-                );
-            };
-            let root = toml::Value::from(root.to_string_lossy().into_owned());
-            set.insert(0, format!("data.source={{ kind = \"mask_profiles\", root = {root} }}"));
+            set.insert(0, format!("data.source={}", recognise(path)?.setting()));
             config = None;
         }
     }
@@ -105,6 +96,8 @@ fn experiment(data: Option<&Path>, set: &[String]) -> anyhow::Result<(Experiment
 fn place(source: &SourceConfig) -> String {
     match source {
         SourceConfig::MaskProfiles(it) => it.root.display().to_string(),
+        SourceConfig::Folders(it) => it.root.display().to_string(),
+        SourceConfig::Table(it) => it.root.join(&it.csv).display().to_string(),
         SourceConfig::Several(it) => {
             it.roots.iter().map(|it| place(&it.source)).collect::<Vec<_>>().join(" + ")
         }
@@ -112,8 +105,10 @@ fn place(source: &SourceConfig) -> String {
     }
 }
 
-/// Lists the images without opening them.
-fn list(
+/// Lists the images without opening them; data without an image to train on is an error.
+///
+/// - `place`: the display name of the data.
+pub(super) fn list(
     experiment: &Experiment,
     place: &str,
     terminal: &Terminal,
@@ -124,11 +119,11 @@ fn list(
         progress: &|done, total| terminal.progress("reading the data", done, total),
     });
     terminal.clear();
-    let (manifest, findings) = listed?;
+    let (manifest, findings) = listed.map_err(in_short_of)?;
     if manifest.examples.iter().all(|it| !it.usage.may_train()) {
         match findings.0.is_empty() {
-            true => bail!("{place}: no images"),
-            false => bail!("{place}: no images; {findings}"),
+            true => bail!("{place}: no images to train on"),
+            false => bail!("{place}: no images to train on; {}", in_short(&findings)),
         }
     }
     Ok((manifest, findings))

@@ -7,14 +7,17 @@ use std::{
 
 use anyhow::Context as _;
 use base::{config::Layer, records::Records, task::Scope, text};
-use data::{Content, Context, Manifest, Use, sizes_of};
-use trainer::{Callback as _, DEFAULT, Experiment};
+use data::{Content, Manifest, Use, shown, sizes_of};
+use trainer::{DEFAULT, Experiment};
 
+use super::eda;
 use crate::{
     End,
     layout::{Layout, recognise},
-    output::{new_file, taken},
+    output::Output,
+    phrases::argument,
     terminal::Terminal,
+    wrap::wrapped,
 };
 
 /// The number of images whose size is read.
@@ -26,47 +29,47 @@ const AREA: f64 = 224.0 * 224.0;
 /// Recognises the layout of `dir`, and writes the config that fits to `output`.
 pub(crate) fn init(dir: &Path, output: Option<&Path>) -> anyhow::Result<End> {
     let terminal = Terminal::new();
+    let layout = recognise(dir)?;
     let own = dir.canonicalize().with_context(|| dir.display().to_string())?;
     let name = own.file_name().map_or("images".into(), |it| it.to_string_lossy());
-    let own = PathBuf::from(format!("{name}.toml"));
-    let output = output.unwrap_or(&own);
-    if output.exists() {
-        return Err(taken(output));
-    }
-    let layout = recognise(dir)?;
-    let source = inline(&layout);
+    let output = Output::at(output.unwrap_or(&PathBuf::from(format!("{name}.toml"))))?;
+    output.check_new()?;
+    let source = layout.setting();
     let config = |text: &str| -> anyhow::Result<Experiment> {
         let layers = [Layer::from_toml("the new config", text)?];
         Ok(base::config::load(&Layer::from_toml("configs/default.toml", DEFAULT)?, &layers)?)
     };
     let experiment = config(&format!("[data]\nsource = {source}\n"))?;
-    let context = Context {
-        cache: None,
-        max_pixels: experiment.data.max_pixels,
-        progress: &|done, total| terminal.progress("listing images", done, total),
-    };
-    let (manifest, findings) = experiment.data.source.get().list(&context)?;
-    terminal.clear();
+    let (manifest, findings) = eda::list(&experiment, &dir.display().to_string(), &terminal)?;
     let sizes = sizes(&manifest);
-    let text = text(dir, &layout, &source, &manifest, &sizes)?;
+    let facts = facts(&layout, &manifest, &sizes);
+    let text = text(dir, &facts, &source, layout.sample.as_deref(), &manifest, &sizes)?;
     // What is written can be read.
     config(&text)?;
-    new_file(output, text.as_bytes())?;
-    for line in text.lines().take_while(|it| it.starts_with('#')).skip(2) {
-        say!("{}", line.trim_start_matches(['#', ' ']));
+    output.write_new(text.as_bytes())?;
+    facts.iter().for_each(|it| say!("{}", wrapped("- ", it)));
+    say!("written: {output}");
+    if let Output::Path(path) = &output {
+        say!("next: maskfit data check {}", argument(path));
     }
-    say!("written: {}", output.display());
-    say!("next: maskfit data check {}", output.display());
+    manifest.notes.iter().for_each(|it| status!("note: {it}"));
     if !findings.0.is_empty() {
         status!("note: {findings}");
     }
     Ok(End::Done)
 }
 
-/// Returns the source as an inline table.
-fn inline(layout: &Layout) -> String {
-    let settings = layout.source.iter().map(|(name, value)| format!("{name} = {value}"));
-    format!("{{ {} }}", settings.collect::<Vec<_>>().join(", "))
+/// Returns what was found: the layout, what it leaves for the user to decide, images, classes and sizes.
+fn facts(layout: &Layout, manifest: &Manifest, sizes: &[[usize; 2]]) -> Vec<String> {
+    let mut facts = layout.remarks.clone();
+    let n = manifest.examples.len();
+    facts.push(manifest.task.unit.images_of(n, manifest.groups.len()));
+    facts.push(classes(manifest));
+    if let (Some(first), Some(last)) = (sizes.first(), sizes.last()) {
+        let of = |it: &[usize; 2]| format!("{}x{}", it[0], it[1]);
+        facts.push(format!("sizes (height x width) of some: {} to {}", of(first), of(last)));
+    }
+    facts
 }
 
 /// Returns the sizes of images, evenly chosen from all, sorted by area.
@@ -96,26 +99,23 @@ fn input(sizes: &[[usize; 2]]) -> [usize; 2] {
 }
 
 /// Returns the text of the config.
+///
+/// - `sample`: the sample file of a submission.
 fn text(
     dir: &Path,
-    layout: &Layout,
+    facts: &[String],
     source: &str,
+    sample: Option<&Path>,
     manifest: &Manifest,
     sizes: &[[usize; 2]],
 ) -> anyhow::Result<String> {
-    let task = &manifest.task;
-    let is_single = task.factors.len() == 1;
+    let is_single = manifest.task.factors.len() == 1;
     let mut text = String::new();
-    writeln!(text, "# Written by `maskfit init`; every line may be changed.\n#")?;
-    for it in &layout.remarks {
-        writeln!(text, "# - {it}")?;
-    }
-    let n = manifest.examples.len();
-    writeln!(text, "# - {}", task.unit.images_of(n, manifest.groups.len()))?;
-    writeln!(text, "# - {}", classes(manifest))?;
-    if let (Some(first), Some(last)) = (sizes.first(), sizes.last()) {
-        let of = |it: &[usize; 2]| format!("{}x{}", it[0], it[1]);
-        writeln!(text, "# - sizes (height x width) of some: {} to {}", of(first), of(last))?;
+    // A line break in the folder's name would end the comment.
+    let command = format!("maskfit init {}", argument(dir)).replace(char::is_control, " ");
+    writeln!(text, "# Written by `{command}`; every line may be changed.\n#")?;
+    for fact in facts {
+        wrapped("- ", fact).lines().try_for_each(|it| writeln!(text, "# {it}"))?;
     }
     let [h, w] = input(sizes);
     let crop = format!("size = [{h}, {w}]");
@@ -144,15 +144,15 @@ fn text(
          [optim]\nkind = \"adamw\"\nlr   = 1e-3\n\n\
          [train]\ntotal      = \"10 epochs\"\nbatch_size = 32"
     )?;
-    if let Some(sample) = &layout.sample {
+    if let Some(sample) = sample {
         let kind = submission(sample, manifest);
         writeln!(text, "\n[submit]\nkind = \"{kind}\"  # as {}", file_name(sample))?;
     }
-    writeln!(text, "\n# Of {}.", dir.display())?;
     Ok(text)
 }
 
-/// Describes the classes of each factor: their number, and the smallest and the largest.
+/// Describes the classes of each factor: the number of those with images, the smallest and the largest, and which
+/// have none.
 fn classes(manifest: &Manifest) -> String {
     let task = &manifest.task;
     let of_factor = |idx: usize| {
@@ -161,12 +161,21 @@ fn classes(manifest: &Manifest) -> String {
         for it in &manifest.examples {
             counts[task.project(it.class, Scope::Factor(idx))] += 1;
         }
-        let named = |at: Option<usize>| {
-            at.map_or(String::new(), |at| format!("{} (`{}`)", counts[at], factor.levels[at]))
+        let (some, none): (Vec<usize>, Vec<usize>) =
+            (0..counts.len()).partition(|&it| counts[it] > 0);
+        let named = |at: Option<&usize>| {
+            at.map_or(String::new(), |&at| format!("{} (`{}`)", counts[at], factor.levels[at]))
         };
-        let least = named((0..counts.len()).min_by_key(|&it| counts[it]));
-        let most = named((0..counts.len()).max_by_key(|&it| counts[it]));
-        format!("`{}`: {} classes of {least} to {most} images", factor.name, counts.len())
+        let least = named(some.iter().min_by_key(|it| counts[**it]));
+        let most = named(some.iter().max_by_key(|it| counts[**it]));
+        let noun = if some.len() == 1 { "class" } else { "classes" };
+        let mut text =
+            format!("`{}`: {} {noun} of {least} to {most} images", factor.name, some.len());
+        if !none.is_empty() {
+            let names: Vec<String> = none.iter().map(|&it| factor.levels[it].clone()).collect();
+            text += &format!(", and without images: {}", shown(&names));
+        }
+        text
     };
     (0..task.factors.len()).map(of_factor).collect::<Vec<_>>().join("; ")
 }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::bail;
-use infer::Submission;
+use anyhow::{anyhow, bail};
+use infer::{Submission, SubmissionError};
 
 use super::predict::{open, rows, stopped, unfit, write};
 use crate::{
@@ -27,7 +27,13 @@ pub(crate) fn submit(
     let output = Output::at(output)?;
     let config = runs::submit_settings(&models.runs, set)?;
     let bundle = open(models, joins_factors)?;
-    let submission = Submission::new(&config, &bundle.task, bundle.number(), root, sample)?;
+    let submission = Submission::new(&config, &bundle.task, bundle.number(), root, sample);
+    let submission = submission.map_err(|err| match err {
+        SubmissionError::Findings { root, findings } => {
+            anyhow!("{}: {}", root.display(), in_short(&findings))
+        }
+        other => other.into(),
+    })?;
     submission.notes.iter().for_each(|it| status!("note: {it}"));
     check_sample(&submission.place, &output)?;
     let own =

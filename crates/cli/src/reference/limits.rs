@@ -3,7 +3,9 @@
 use base::{Seed, config::Layer};
 use data::{Context, SourceConfig};
 use toml::{Table, Value};
-use trainer::Experiment;
+use trainer::{DEFAULT, Experiment};
+
+use crate::commands::list::{Registry, registries};
 
 /// Returns the range of a setting in the words of the error messages; nothing if there is none.
 ///
@@ -133,4 +135,56 @@ fn words(text: &str, name: &str) -> String {
     let text = text.rsplit_once(", ").filter(|it| is_number(it.1)).map_or(text, |it| it.0);
     let verb = ["must be ", "is ", "are "].iter().find_map(|it| text.strip_prefix(it));
     verb.unwrap_or(text).to_owned()
+}
+
+/// Values of every type, of which a setting takes one or two.
+fn values() -> Vec<Value> {
+    let text = Value::String("x".to_owned());
+    let table = Value::Table(Table::from_iter([("x".to_owned(), text.clone())]));
+    let list = |it: &Value, n| Value::Array(vec![it.clone(); n]);
+    let lists = [list(&text, 1), list(&table, 1), list(&text, 0), list(&Value::Float(0.5), 9)];
+    [text, table, Value::Integer(-3)].into_iter().chain(lists).collect()
+}
+
+/// Returns what the error of a setting of the wrong type says outside of quotes, if there is one.
+fn message(place: &str, table: &Table, name: &str, value: Value) -> Option<String> {
+    let mut table = table.clone();
+    table.insert(name.to_owned(), value);
+    let message = Experiment::load(&[layer(place, table)]).err()?.to_string();
+    let unquoted = message.split(['`', '"']).step_by(2);
+    Some(unquoted.collect::<Vec<_>>().join(" "))
+}
+
+#[test]
+fn no_error_of_a_wrong_type_names_a_type_of_the_program() {
+    let default: Table = DEFAULT.parse().unwrap();
+    let registries = registries();
+    let of_registry = |it: &Registry| {
+        let place = it.place.split(", ").next().unwrap_or_default();
+        it.members.iter().map(|it| (place, it.settings.clone())).collect::<Vec<_>>()
+    };
+    let members = registries.iter().filter(|it| !it.place.starts_with("ensemble "));
+    let sections = default.iter().filter_map(|it| Some((it.0.as_str(), it.1.as_table()?.clone())));
+    let tables = sections.chain(members.flat_map(of_registry)).chain([("", default.clone())]);
+    let is_rust = |word: &&str| {
+        let words = ["struct", "enum", "variant", "tuple", "map", "sequence", "array", "bool"];
+        let numbers = ["usize", "u64", "u32", "u8", "i64", "i32", "f64", "f32"];
+        // `NamePattern`, unlike `NaN`.
+        let letters: Vec<char> = word.chars().collect();
+        let is_camel = letters.len() > 3
+            && letters[0].is_uppercase()
+            && letters.windows(2).any(|it| it[0].is_lowercase() && it[1].is_uppercase());
+        words.contains(word) || numbers.contains(word) || is_camel
+    };
+    let mut n_messages = 0;
+    for (place, table) in tables {
+        for (name, value) in table.keys().flat_map(|it| values().into_iter().map(move |v| (it, v)))
+        {
+            let Some(text) = message(place, &table, name, value) else { continue };
+            let mut words = text.split(|it: char| !it.is_alphanumeric());
+            assert_eq!(words.find(is_rust), None, "{place} {name}: {text}");
+            n_messages += 1;
+        }
+    }
+    assert!(n_messages > 2000, "{n_messages}");
 }

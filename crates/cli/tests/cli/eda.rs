@@ -204,27 +204,56 @@ fn one_person_and_only_unreadable_images() {
 }
 
 #[test]
+fn every_layout_is_explored_by_its_folder() {
+    let bench = people();
+    for (class, person) in [("a", 0), ("b", 1)] {
+        fs::create_dir_all(bench.path("classes").join(class)).unwrap();
+        for name in ["mask1.jpg", "normal.jpg"] {
+            let to = bench.path("classes").join(class).join(name);
+            fs::copy(bench.image(person, name), to).unwrap();
+        }
+    }
+    let out = bench.ok(&["eda", "classes", "-o", "look"]);
+    assert!(out.starts_with("classes: 4 images"), "{out}");
+    assert!(bench.path("look/sheet_01.png").exists());
+    let rows = "name,label\na/mask1.jpg,x\na/normal.jpg,y\nb/mask1.jpg,x\n";
+    fs::write(bench.path("classes/table.csv"), rows).unwrap();
+    let out = bench.ok(&["eda", "classes", "-o", "other"]);
+    assert!(out.starts_with("classes/table.csv: 3 images"), "{out}");
+}
+
+#[test]
 fn errors_name_the_problem_and_the_fix() {
     let bench = people();
     bench.fails(
         &["eda", "nowhere"],
-        expect!["error: nowhere: no such file or folder: give an experiment file, or a folder with `train.csv` and `images/`"],
+        expect!["error: nowhere: no such file or folder: give an experiment file, or a folder of labelled images"],
     );
     fs::create_dir(bench.path("empty")).unwrap();
     bench.fails(
         &["eda", "empty"],
-        expect!["error: empty: no train.csv here, nor in train/: give a folder with `train.csv` and `images/`, or a config, which `maskfit init` writes for other layouts"],
+        expect![[r#"
+            error: empty: recognised no layout: there are no images, folders or tables; recognised are:
+              - a folder of images for each class, here or in `train/`
+              - a CSV or TSV file with a column that names images in this folder or a subfolder, and one of labels
+              - `train.csv` with the columns `id`, `gender`, `race`, `age` and `path`, and `images/`"#]],
     );
-    fs::write(bench.path("empty/train.csv"), "id,gender,race,age,path\n").unwrap();
+    fs::write(bench.path("empty/train.csv"), "id,gender,race,age,path\n1,male,Asian,30,a\n")
+        .unwrap();
     bench.fails(
         &["eda", "empty"],
-        expect!["error: empty/images: No such file or directory (os error 2): `data.source.root` must be the folder of `train.csv` and `images/`"],
+        expect![[r#"
+            error: empty: recognised no layout: `train.csv` has the columns of the mask competition, but there is no `images/` beside it; recognised are:
+              - a folder of images for each class, here or in `train/`
+              - a CSV or TSV file with a column that names images in this folder or a subfolder, and one of labels
+              - `train.csv` with the columns `id`, `gender`, `race`, `age` and `path`, and `images/`"#]],
     );
+    fs::write(bench.path("empty/train.csv"), "id,gender,race,age,path\n").unwrap();
     fs::create_dir(bench.path("empty/images")).unwrap();
     bench.fails(
         &["eda", "empty"],
         expect![[r#"
-            error: empty: no images; 1 problem in the data:
+            error: empty: no images to train on; 1 problem in the data:
               train.csv: has no rows: add a row for each person"#]],
     );
     bench.fails(

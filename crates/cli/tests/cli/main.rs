@@ -16,6 +16,7 @@ mod explain;
 mod export;
 mod files;
 mod guides;
+mod init;
 mod json;
 mod kfold;
 mod output;

@@ -100,7 +100,9 @@ fn recipes_are_found_by_name_and_a_file_of_that_name_is_preferred() {
     assert!(shown.contains("total = \"3 epochs\""), "{shown}");
     bench.fails(
         &["train", "write_up_01"],
-        expect!["error: write_up_01: there is no such file: did you mean the recipe `write_up_001`?"],
+        expect![
+            "error: write_up_01: there is no such file: did you mean the recipe `write_up_001`?"
+        ],
     );
     bench.fails(
         &["config", "show", "write_up_001_wieghted"],

@@ -92,7 +92,7 @@ fn images_that_are_all_too_small_are_one_line() {
     for line in lines {
         assert!(line.starts_with("  000001_") && line.contains(" and 53 more: at `aug"), "{err}");
     }
-    assert!(err.contains("(`--verbose` lists all 112 images)"), "{err}");
+    assert!(err.contains("(`--verbose` lists all 112)"), "{err}");
     // All of them are among the details.
     let output = bench.run(&[&args[..], &["-v"]].concat());
     let err = text(&output.stderr);

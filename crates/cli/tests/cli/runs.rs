@@ -420,7 +420,7 @@ fn likely_label_errors_are_listed_and_decisions_are_applied() {
     fs::write(bench.path("reviewed.csv"), row("perhaps")).unwrap();
     bench.fails(&check, expect!["error: reviewed.csv: line 2: unknown decision `perhaps`: write `fix`, `drop`, `keep` or `weight 0.5`"]);
     fs::remove_file(bench.path("reviewed.csv")).unwrap();
-    bench.fails(&check, expect!["error: reviewed.csv: No such file or directory (os error 2)"]);
+    bench.fails(&check, expect!["error: reviewed.csv: No such file or directory (os error 2): `data.reviewed` names tables of `maskfit labels`"]);
 }
 
 #[test]

@@ -37,6 +37,7 @@ fn tables_and_notes_are_at_most_80_columns_wide() {
         &["export", "runs/folds", "--preprocessing"],
         &["explain", "runs/first", "--images", "people/eval/images", "-o", "maps"],
         &["data", "check", "small.toml"],
+        &["init", "people"],
         &["list"],
         &["list", "models"],
         &["list", "recipes"],

@@ -86,7 +86,7 @@ impl Source for Folders {
         for (part, usage) in parts(&self.root, self.keep_sets)? {
             tree.read(&self.root, &part, usage)?;
         }
-        Ok(tree.samples(&self.label, grouping.as_ref()).build())
+        Ok(tree.samples(&self.root, &self.label, grouping.as_ref()).build())
     }
 
     fn read(&self, context: &Context<'_>) -> Result<Manifest, SourceError> {
@@ -178,7 +178,9 @@ impl Tree {
         };
         let folder = match list_images(&dir, Recognise::ByExtension) {
             Ok(it) => it,
-            // Names that collide, or no images, which each class says as well.
+            // Each class says so.
+            Err(SourceError::Empty(_)) => return Ok(()),
+            // Names that collide.
             Err(SourceError::Findings { findings, .. }) => {
                 for it in findings.0 {
                     self.findings.add(named(it.place), it.problem, &it.remedy);
@@ -208,12 +210,12 @@ impl Tree {
     }
 
     /// Reports what is wrong with the classes.
-    fn check(&mut self) {
+    fn check(&mut self, root: &Path) {
         let place = |part: &Path, class: &str| part.join(class).display().to_string();
         if self.classes.is_empty() && self.findings.0.is_empty() {
             let remedy =
                 "`data.source.root` must be a folder with a folder of images for each class";
-            self.findings.add(".", "has no folders", remedy);
+            self.findings.add(root.display().to_string(), "has no folders", remedy);
         }
         let mut only_trained = Vec::new();
         for (class, n_images) in &self.classes {
@@ -250,8 +252,8 @@ impl Tree {
     }
 
     /// Returns the table of samples.
-    fn samples(mut self, label: &str, grouping: Option<&Grouping>) -> Samples {
-        self.check();
+    fn samples(mut self, root: &Path, label: &str, grouping: Option<&Grouping>) -> Samples {
+        self.check(root);
         let classes: Vec<&str> = self.classes.keys().map(String::as_str).collect();
         let mut task = Task::new(vec![Factor::new(label, &classes)]);
         task.unit = unit(grouping.is_some());

@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 
 /// What the names of images that belong together have in common.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a pattern of names, such as { regex = \"([^/]+)_[0-9]+[.]\" }"
+)]
 pub struct NamePattern {
     /// A regular expression, whose first capture group, or else whole match, names the group; empty if images
     /// do not belong together.

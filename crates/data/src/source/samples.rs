@@ -10,7 +10,7 @@
 //! as Python's `sorted` and torchvision's `ImageFolder` do.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
 };
 
@@ -23,6 +23,7 @@ use super::{Context, SourceError};
 use crate::{
     findings::{Findings, shown},
     manifest::{Attribute, Content, Example, Listed, Manifest, Use},
+    names::composed,
     pseudo::PseudoLabels,
     verified::{check_files, remedy as remedy_of},
 };
@@ -134,7 +135,10 @@ impl Samples {
             match self.levels[factor].get(text) {
                 Some(at) => return Some(Label::Level(at)),
                 None => {
-                    let remedy = format!("write one of {}", shown(levels));
+                    let remedy = format!(
+                        "write one of {}, or change its `levels` in `data.source.labels`",
+                        shown(levels)
+                    );
                     (format!("`{name}` is `{text}`, which is not one of its levels"), remedy)
                 }
             }
@@ -208,6 +212,7 @@ impl Samples {
         }
         let is_found: Vec<bool> = ranks.iter().map(|it| it.0).collect();
         check_levels(&task, &is_found, &samples, &mut findings, &mut notes);
+        notes.extend(task.factors.iter().filter_map(alike_note));
 
         let class = |labels: &[Label]| {
             let level = |(label, factor): (&Label, &Factor)| match *label {
@@ -326,6 +331,26 @@ fn check_levels(
             ));
         }
     }
+}
+
+/// Describes classes whose names look alike, and which may be meant as one.
+fn alike_note(factor: &Factor) -> Option<String> {
+    let mut by_look: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for level in &factor.levels {
+        let words: Vec<&str> = level.split_whitespace().collect();
+        let look = composed(&words.join(" ")).to_lowercase();
+        by_look.entry(look).or_default().push(level);
+    }
+    let alike: Vec<String> =
+        by_look.into_values().filter(|it| it.len() > 1).map(|it| it.join("` and `")).collect();
+    (!alike.is_empty()).then(|| {
+        format!(
+            "classes of `{}` that differ only in case, spaces or Unicode form: {}: if they are meant as one, \
+             give it one name",
+            factor.name,
+            shown(&alike)
+        )
+    })
 }
 
 /// What a group is called where the source has groups, or has none.

@@ -396,7 +396,7 @@ impl Reading<'_> {
             (None, Some(grouping), Ok((name, _))) => match grouping.of(name) {
                 Some(group) => Some(samples.group(group)),
                 None => {
-                    let problem = format!("`data.source.group.regex` matches nothing in `{name}`");
+                    let problem = format!("`{name}` is not matched by `data.source.group.regex`");
                     samples.findings.add(place(), problem, "change the expression");
                     return None;
                 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use base::{Task, task::Scope};
-use data::{Manifest, Sides, Use};
+use data::{Manifest, Sides, Use, shown};
 use serde_json::json;
 use trainer::{Experiment, divide};
 
@@ -15,14 +15,11 @@ use crate::{
     style::headed,
     tables::{Counted, counted},
     terminal::Terminal,
-    wrap::{columns, cut, fold},
+    wrap::{columns, cut, fold, wrapped},
 };
 
 /// Maximum width of the name of a class.
 const NAME: usize = 36;
-
-/// Classes to name in a note.
-const SHOWN: usize = 10;
 
 /// The images of a data set by what they are used for, as positions in the manifest.
 struct Sets {
@@ -143,30 +140,32 @@ fn counts(task: &Task, by_set: &[Vec<usize>; 3]) -> String {
     headed(&columns(&rows, &[true, false, true, true, true]))
 }
 
-/// Describes the classes of every scope, joint and of each factor, that have no images in a set.
+/// Describes the classes of every scope, joint and of each factor, that have no images in a set; and what follows, if
+/// it is the validation set.
 fn absent(task: &Task, set: &str, classes: &[usize]) -> Vec<String> {
     let joint = (task.factors.len() > 1).then_some(Scope::Joint);
     let factors = (0..task.factors.len()).map(Scope::Factor);
     let of_scope = |scope: Scope| {
         let mut is_there = vec![false; task.n_classes_of(scope)];
         classes.iter().for_each(|&it| is_there[task.project(it, scope)] = true);
-        let absent: Vec<usize> = (0..is_there.len()).filter(|&it| !is_there[it]).collect();
-        let shown =
-            absent.iter().take(SHOWN).map(|&it| format!("`{}`", task.class_name(it, scope)));
-        let shown = shown.collect::<Vec<_>>().join(", ");
-        let more = match absent.len().saturating_sub(SHOWN) {
-            0 => String::new(),
-            n => format!(" and {n} more"),
-        };
+        let absent = (0..is_there.len()).filter(|&it| !is_there[it]);
+        let absent: Vec<String> = absent.map(|it| task.class_name(it, scope)).collect();
         let scope = match scope {
             Scope::Joint => "joint classes".to_owned(),
             Scope::Factor(_) => format!("levels of `{}`", task.scope_name(scope)),
         };
-        let (n, n_all) = (absent.len(), is_there.len());
-        let text = format!("{scope} without {set} images: {n} of {n_all}: {shown}{more}");
+        let (n, n_all, names) = (absent.len(), is_there.len(), shown(&absent));
+        let text = format!("{scope} without {set} images: {n} of {n_all}: {names}");
         (n > 0).then(|| fold("", &text))
     };
-    factors.chain(joint).filter_map(of_scope).collect()
+    let mut lines: Vec<String> = factors.chain(joint).filter_map(of_scope).collect();
+    if set == "validation" && !lines.is_empty() {
+        let text = "what has no validation images is left out of the validation scores, or counts as 0 where it \
+                    is predicted: add images of it, or cross-validate with `maskfit kfold`, which scores every \
+                    image";
+        lines.push(wrapped("  ", text));
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -180,10 +179,16 @@ mod tests {
         let task = Task::mask_gender_age();
         // Class 0 is worn male <30, 10 incorrect female 30-59, 12 not worn male <30: nobody is 60.
         let lines = absent(&task, "validation", &[0, 10, 12]);
-        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert_eq!(lines.len(), 3, "{lines:?}");
         assert_eq!(lines[0], "levels of `age` without validation images: 1 of 3: `>=60`");
         assert!(lines[1].starts_with("joint classes without validation images: 15 of 18: "));
         assert!(lines[1].ends_with(" and 5 more"), "{}", lines[1]);
+        assert!(
+            lines[2].starts_with("  what has no validation images is left out of"),
+            "{}",
+            lines[2]
+        );
+        assert_eq!(absent(&task, "training", &[0, 10, 12]).len(), 2);
         let all: Vec<usize> = (0..18).collect();
         assert_eq!(absent(&task, "training", &all), [""; 0]);
     }

@@ -59,12 +59,12 @@ impl Look {
         let n = it.unreadable.len();
         let mut unreadable = Findings::default();
         it.unreadable.iter().for_each(|it| unreadable.add(&it.image, &it.reason, ""));
-        let faults = unreadable.grouped().0.0.into_iter();
+        let faults = unreadable.grouped().into_iter();
         let faults = faults.map(|it| [it.place, it.problem, nothing(), nothing()]);
         let title = format!("{} cannot be read", count(n, "image", "images"));
         section(title, faults.collect(), FAULTS, "eda.toml");
 
-        let faults = self.findings.grouped().0.0.into_iter();
+        let faults = self.findings.grouped().into_iter();
         let faults = faults.map(|it| [it.place, it.problem, it.remedy, nothing()]);
         let title = "data errors that prevent training".to_owned();
         section(title, faults.collect(), FAULTS, "eda.toml");

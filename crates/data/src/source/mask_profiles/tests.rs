@@ -285,6 +285,8 @@ fn a_missing_folder_is_reported_with_its_expected_content() {
     let context = Context { cache: None, max_pixels: 100, progress: &|_, _| {} };
     let source = MaskProfiles { root: "no/such".into(), ..MaskProfiles::default() };
     expect!["no/such/train.csv: No such file or directory (os error 2): `data.source.root` must be the folder of `train.csv` and `images/`"].assert_eq(&source.read(&context).unwrap_err().to_string());
+    let fixes = Fixes::read(Path::new("no.toml")).unwrap_err();
+    assert!(fixes.ends_with(": `label_fixes` names files of label fixes"), "{fixes}");
     expect!["`data.source.root` is empty: name the folder of `train.csv` and `images/`"]
         .assert_eq(&MaskProfiles::default().read(&context).unwrap_err().to_string());
 }

@@ -288,7 +288,7 @@ fn bad_labels_are_reported() {
             3 problems in the data:
               labels.csv line 2: `age` is `old`, which is not a number: write a number, or remove the row
               labels.csv line 4: `age` is `inf`, which is not a number: write a number, or remove the row
-              labels.csv line 4: `mask` is `maybe`, which is not one of its levels: write one of `worn`, `not worn`"#]],
+              labels.csv line 4: `mask` is `maybe`, which is not one of its levels: write one of `worn`, `not worn`, or change its `levels` in `data.source.labels`"#]],
     );
     check(
         "id,breed\na,x\nb,x\n",
@@ -358,7 +358,7 @@ fn tables_without_samples_are_reported() {
         &format!("{BREED}group = {{ regex = \"^[0-9]+\" }}\n"),
         expect![[r#"
             ROOT: 1 problem in the data:
-              labels.csv line 2: `data.source.group.regex` matches nothing in `a.jpg`: change the expression"#]],
+              labels.csv line 2: `a.jpg` is not matched by `data.source.group.regex`: change the expression"#]],
     );
 }
 
