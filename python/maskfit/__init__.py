@@ -105,7 +105,10 @@ def _image(idx: int, image: Image) -> str | NDArray[np.uint8]:
     """Returns a path or contiguous pixels."""
     if isinstance(image, (str, PathLike)):
         return fspath(image)
-    pixels = np.asarray(image)
+    try:
+        pixels = np.asarray(image)
+    except ValueError as err:  # Lists of unequal length.
+        raise TypeError(f"image {idx}: expected a path or an array: {err}") from err
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
         raise TypeError(
             f"image {idx}: expected a path, or uint8 of shape [height, width, 3], "
