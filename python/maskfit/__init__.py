@@ -9,8 +9,10 @@
 The predictions are those of `maskfit predict`, bit for bit.
 """
 
+import os
+from collections.abc import Sequence
 from os import PathLike, fspath
-from typing import NamedTuple, Sequence, Union
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +22,11 @@ from . import _native
 __all__ = ["Model", "Predictions", "__version__", "open"]
 __version__ = _native.__version__
 
+Path = str | PathLike[str]
+Image = Path | NDArray[np.uint8]
 
-Path = Union[str, "PathLike[str]"]
-Image = Union[Path, NDArray[np.uint8]]
+# The process that has opened a model: its threads compute, and a fork of it has none of them.
+_process: int | None = None
 
 
 class Predictions(NamedTuple):
@@ -33,17 +37,26 @@ class Predictions(NamedTuple):
     predicted: NDArray[np.int64]
     """The class that is decided for, int64 of shape [n]: an index into `Model.classes`."""
     numbers: NDArray[np.float64] | None
-    """The predicted number, such as an age, float64 of shape [n]; None if the model predicts none."""
+    """The predicted number, such as an age, float64 of shape [n]; None if the model predicts none, or no
+    image."""
 
 
 class Model:
-    """A model of a run, a fold or an ensemble. Threads may share it; they take turns."""
+    """A model of a run, a fold or an ensemble. Threads may share it; they take turns.
+
+    Processes open it each for themselves. One that is forked from a process with a model cannot: start processes with
+    `multiprocessing.get_context("spawn")`.
+    """
 
     def __init__(self, path: Path) -> None:
         """Opens the folder of a run, of one fold, or of a bundle.
 
-        Raises FileNotFoundError or ValueError if there is no model, or a damaged one.
+        Raises FileNotFoundError if there is no model, ValueError if it is damaged, RuntimeError in a fork of a process
+        that has opened one.
         """
+        global _process
+        _process = _process or os.getpid()
+        _refuse_forks()
         self._native = _native.Model(fspath(path))
 
     @property
@@ -56,15 +69,17 @@ class Model:
         """The names of the factors, such as mask and gender, each with those of its levels."""
         return self._native.factors
 
-    def predict(self, images: Union[Image, Sequence[Image]]) -> Predictions:
+    def predict(self, images: Image | Sequence[Image]) -> Predictions:
         """Predicts images.
 
         images: a path, an array of RGB pixels (uint8, shape [height, width, 3]), or a sequence of these, or an array
         of shape [n, height, width, 3]. Pixels are upright: the orientation in the metadata of a file counts only for
         a path.
 
-        Raises ValueError naming all images that cannot be predicted, TypeError for other arrays.
+        Raises ValueError naming all images that cannot be predicted, TypeError for other arrays, RuntimeError in a fork
+        of the process that has opened the model.
         """
+        _refuse_forks()
         if isinstance(images, (str, PathLike)) or (isinstance(images, np.ndarray) and images.ndim == 3):
             images = [images]
         return Predictions(*self._native.predict([_image(idx, it) for idx, it in enumerate(images)]))
@@ -78,11 +93,22 @@ def open(path: Path) -> Model:
     return Model(path)
 
 
+def _refuse_forks() -> None:
+    if os.getpid() != _process:
+        raise RuntimeError(
+            "this process is a fork of one that has opened a model, without its threads: start processes with "
+            '`multiprocessing.get_context("spawn")`, and open the model in each'
+        )
+
+
 def _image(idx: int, image: Image) -> str | NDArray[np.uint8]:
     """Returns a path or contiguous pixels."""
     if isinstance(image, (str, PathLike)):
         return fspath(image)
-    pixels = np.asarray(image)
+    try:
+        pixels = np.asarray(image)
+    except ValueError as err:  # Lists of unequal length.
+        raise TypeError(f"image {idx}: expected a path or an array: {err}") from err
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
         raise TypeError(
             f"image {idx}: expected a path, or uint8 of shape [height, width, 3], "

@@ -1,10 +1,12 @@
-from typing import Sequence
+from collections.abc import Sequence
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
 __version__: str
 
+@final
 class Model:
     def __init__(self, path: str) -> None: ...
     @property

@@ -13,7 +13,7 @@ use pyo3::{
     types::PyDict,
 };
 
-/// The most images that are in memory at once.
+/// The most files that are in memory at once.
 const EACH: usize = 64;
 
 /// Probabilities, classes and numbers, as NumPy arrays.

@@ -343,6 +343,8 @@ fn what_is_not_run_of_the_guides_is_listed_with_its_reason() {
         installing.md: builds the program twice: tools/bin/pip install ziglang cargo-zigbuild maturin
         installing.md: builds the program twice: cargo xtask dist --python tools/bin/python
         installing.md: builds the program twice: python3 tests/peers/dist.py target/dist
+        installing.md: needs the archive: debootstrap --variant=minbase bullseye old
+        installing.md: needs the archive: python3 tests/peers/dist.py target/dist --root old
         library.md: builds the library: cargo run --release -p maskfit --features examples --example predict -- runs/a/best face.jpg
         resuming.md: needs a cross-validation that was stopped: cargo xtask kfold --resume runs/folds
         resuming.md: needs a run that was stopped: cargo xtask train --resume runs/mine --set optim.lr=1e-4 --allow-changes
