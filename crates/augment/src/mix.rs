@@ -169,8 +169,9 @@ mod tests {
         };
         assert_eq!(pool("age", ">=60"), Ok(vec![7, 9]));
         assert_eq!(pool("joint", "worn female <30"), Ok(vec![8]));
-        assert!(pool("aeg", ">=60").unwrap_err().contains("one of: mask, gender, age, joint"));
-        assert!(pool("age", ">60").unwrap_err().contains("one of: <30, 30-59, >=60"));
+        assert!(pool("hat", ">=60").unwrap_err().contains("one of: mask, gender, age, joint"));
+        assert!(pool("aeg", ">=60").unwrap_err().ends_with("did you mean `age`?"));
+        assert!(pool("age", "old").unwrap_err().contains("one of: <30, 30-59, >=60"));
         let none = pool("age", "30-59").unwrap_err();
         assert!(none.contains("`30-59` in `age`"), "{none}");
     }

@@ -31,20 +31,22 @@ impl Findings {
     }
 
     /// Returns the findings with the same problem in more than three places as one, which names the first of
-    /// them. Problems are the same whatever name in back-ticks they begin with, and images that are too small
-    /// whatever their size.
+    /// them, in the order of the first places. Problems are the same whatever name in back-ticks they begin with, and
+    /// images that are too small whatever their size.
     pub fn grouped(&self) -> Vec<Finding> {
-        let mut groups: Vec<Vec<&Finding>> = Vec::new();
+        let mut groups: Vec<Vec<(usize, &Finding)>> = Vec::new();
         let mut known = HashMap::new();
-        for it in &self.0 {
+        for (at, it) in self.0.iter().enumerate() {
             let key = (Parts::of(&it.problem).what, it.remedy.as_str());
             let idx = *known.entry(key).or_insert(groups.len());
             match groups.get_mut(idx) {
-                Some(group) => group.push(it),
-                None => groups.push(vec![it]),
+                Some(group) => group.push((at, it)),
+                None => groups.push(vec![(at, it)]),
             }
         }
-        groups.into_iter().flat_map(joined).collect()
+        let mut lines: Vec<(usize, Finding)> = groups.into_iter().flat_map(joined).collect();
+        lines.sort_by_key(|it| it.0);
+        lines.into_iter().map(|it| it.1).collect()
     }
 
     /// Lists every problem, one a line.
@@ -59,25 +61,25 @@ impl Findings {
     }
 }
 
-/// Returns findings with the same problem as one, if they are many.
-fn joined(group: Vec<&Finding>) -> Vec<Finding> {
+/// Returns findings with the same problem as one, if they are many; each with its position.
+fn joined(group: Vec<(usize, &Finding)>) -> Vec<(usize, Finding)> {
     if group.len() <= NAMED {
-        return group.into_iter().cloned().collect();
+        return group.into_iter().map(|(at, it)| (at, it.clone())).collect();
     }
-    let first = group[0];
-    let is_same = group.iter().all(|it| it.problem == first.problem);
+    let (at, first) = group[0];
+    let is_same = group.iter().all(|it| it.1.problem == first.problem);
     let problem = match Parts::of(&first.problem) {
         _ if is_same => first.problem.clone(),
         Parts { what, size: Some(size), .. } => format!("{what}, the first of {size}"),
         Parts { what, .. } => what.to_owned(),
     };
-    let place = |it: &&Finding| match Parts::of(&it.problem).name {
+    let place = |(_, it): &(usize, &Finding)| match Parts::of(&it.problem).name {
         Some(name) if !is_same => format!("{} (`{name}`)", it.place),
         _ => it.place.clone(),
     };
     let places: Vec<String> = group.iter().take(NAMED).map(place).collect();
     let place = format!("{} and {} more", places.join(", "), group.len() - NAMED);
-    vec![Finding { place, problem, remedy: first.remedy.clone() }]
+    vec![(at, Finding { place, problem, remedy: first.remedy.clone() })]
 }
 
 impl fmt::Display for Finding {

@@ -100,7 +100,10 @@ mod tests {
         let text = findings.to_string();
         let names: Vec<&str> = findings.0.iter().map(|it| it.place.as_str()).collect();
         assert_eq!(names, ["b.jpg", "b.jpg", "c.png", "c.png"], "{text}");
-        assert!(text.contains("b.jpg: at `augment.eval`: `center_crop`: "), "{text}");
+        assert!(
+            text.contains("b.jpg, b.jpg, c.png and 1 more: at `augment.eval`: `center_crop`: "),
+            "{text}"
+        );
         assert!(text.ends_with(", or replace the file"), "{text}");
     }
 }

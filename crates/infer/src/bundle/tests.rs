@@ -322,7 +322,7 @@ fn every_new_field_of_an_edited_description_is_validated() {
             "at `conformal`: has 2 folds",
         ),
         ("members.views = { kind = \"blur\" }", "unknown kind `blur`"),
-        ("members.views = { kind = \"flip\", merge = \"median\" }", "unknown variant `median`"),
+        ("members.views = { kind = \"flip\", merge = \"median\" }", "unknown value `median`"),
         ("members.views = { kind = \"crops\", n = 7 }", "at `members[0]`: `views`: `n` must be"),
         (
             "members.views = { kind = \"scales\", by = [nan] }",

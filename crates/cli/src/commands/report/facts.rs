@@ -224,10 +224,13 @@ mod tests {
         assert_eq!(data.n_trained, [1, 0, 1, 0]);
         let joint: Vec<&[usize]> =
             data.facts.classes[0].rows.iter().map(|it| it.counts.as_slice()).collect();
-        assert_eq!(joint, [&[1, 0, 0, 0][..], &[0, 1, 0, 1], &[1, 0, 0, 0], &[0, 0, 1, 0]]);
+        assert_eq!(
+            joint,
+            [&[1, 0, 0, 0, 0][..], &[0, 1, 0, 1, 1], &[1, 0, 0, 0, 0], &[0, 0, 1, 0, 0]]
+        );
         let mask = &data.facts.classes[1];
         assert_eq!((mask.name.as_str(), mask.rows[0].name.as_str()), ("mask", "<b>"));
-        assert_eq!(mask.rows[0].counts, [1, 1, 0, 1]);
+        assert_eq!(mask.rows[0].counts, [1, 1, 0, 1, 1]);
         // 20 twice and 61: bins of 2 from 20 to 61; a width of 1 would need 42.
         let ages = &data.facts.numbers[0];
         assert_eq!((ages.low, ages.width, ages.counts.len()), (20.0, 2.0, 21));
