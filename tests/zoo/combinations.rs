@@ -115,7 +115,7 @@ fn a_combination_of_other_members_or_classes_is_a_problem() {
         }
     }
     let error = CombineConfig::of_kind("mean").unwrap_err();
-    assert!(error.contains("`mean`") && error.contains("`rank_average`"), "{error}");
+    assert!(error.contains("`mean`") && error.contains("rank_average"), "{error}");
 }
 
 #[test]
