@@ -31,6 +31,7 @@ use crate::{
     explainers::{Ask, Layer, Question},
     images::{Upload, images},
     predict::{Counted, check_room, full},
+    predicted::Failure,
     state::Shared,
 };
 
@@ -118,7 +119,10 @@ async fn explained(
         drop(turn);
         prepared
     });
-    let image = prepared.await.map_err(bug)?.map_err(|err| ApiError::bad(err.to_string()))?;
+    let image = prepared.await.map_err(bug)?.map_err(|err| {
+        let failure = Failure::of(&err);
+        ApiError::new(failure.status(), failure.message())
+    })?;
     let gone = |_| {
         let message = "the explanation has failed: please report it with the image";
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message)

@@ -44,7 +44,7 @@
 //!
 //! Every error, of any route, is `{"error": "..."}`: 400 (the request is wrong), 401 (no token, or a wrong one;
 //! with `WWW-Authenticate: Bearer`), 404, 405, 408 (the body came too slowly), 413 (too large, too many images, or
-//! too many pixels of all together), 415 (another content type), 429 (the queue is full; with `Retry-After`), 503
+//! too many pixels of one or of all together), 415 (another content type), 429 (the queue is full; with `Retry-After`), 503
 //! (too slow, out of memory for bodies, or stopping). Every response has the header `x-request-id`, but for those to
 //! what is not a request of HTTP/1.1: 400, or 414 and 431 for too long a path and too large a header. Requests whose
 //! client has gone count as 499 in logs and metrics.

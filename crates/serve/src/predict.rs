@@ -207,7 +207,7 @@ async fn predict_one(
         loaded
     });
     let views = match loaded.await {
-        Ok(loaded) => loaded.map_err(Failure::Image)?,
+        Ok(loaded) => loaded?,
         Err(_) => {
             let message = "this is a bug in maskfit, please report it with the image";
             return Err(Failure::Server(message.to_owned()));
@@ -224,8 +224,8 @@ async fn predict_one(
 }
 
 /// Returns the views of an image, a batch of one each. Its size is checked before it is decoded.
-fn load(views: &[View], bytes: &[u8]) -> Result<Vec<Batch>, String> {
-    let images = apply_views_checked(views, bytes).map_err(|err| err.to_string())?;
+fn load(views: &[View], bytes: &[u8]) -> Result<Vec<Batch>, Failure> {
+    let images = apply_views_checked(views, bytes).map_err(|err| Failure::of(&err))?;
     let batch = |image: augment::Image| {
         let size = [image.height() as usize, image.width() as usize];
         Batch { images: image.into_raw(), size, samples: whole(1), examples: vec![0] }

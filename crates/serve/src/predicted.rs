@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use augment::{DecodeError, PipelineError};
 use axum::http::StatusCode;
 use infer::Prediction;
 
@@ -20,19 +21,35 @@ pub(crate) struct Predicted {
 pub(crate) enum Failure {
     /// It cannot be decoded, or not be preprocessed.
     Image(String),
+    /// It has too many pixels.
+    TooLarge(String),
     /// The server failed.
     Server(String),
 }
 
 impl Failure {
+    /// Why an image cannot be decoded or preprocessed.
+    pub(crate) fn of(err: &PipelineError) -> Failure {
+        match err {
+            PipelineError::Decode(DecodeError::TooLarge { width, height, limit }) => {
+                Failure::TooLarge(format!(
+                    "{width}x{height} pixels exceed the limit of {limit} (`--max-pixels`, or `max_pixels` of the \
+                     bundle): send a smaller image"
+                ))
+            }
+            err => Failure::Image(err.to_string()),
+        }
+    }
+
     pub(crate) fn message(&self) -> &str {
-        let (Failure::Image(it) | Failure::Server(it)) = self;
+        let (Failure::Image(it) | Failure::TooLarge(it) | Failure::Server(it)) = self;
         it
     }
 
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Failure::Image(_) => StatusCode::BAD_REQUEST,
+            Failure::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Failure::Server(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

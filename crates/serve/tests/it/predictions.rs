@@ -143,8 +143,11 @@ fn an_image_that_cannot_be_decoded_fails_alone() {
     assert!(reply.text.contains("AVIF is not supported: save it as JPEG or PNG"), "{}", reply.text);
     // Too many pixels, by the header alone: 1001 x 1000.
     let reply = client.predict(&crate::encoded::png(1001, 1000));
-    assert_eq!(reply.status, 400);
-    assert!(reply.text.contains("1001x1000 pixels exceed"), "{}", reply.text);
+    assert_eq!(reply.status, 413);
+    let why = "1001x1000 pixels exceed the limit of 1000000 (`--max-pixels`, or `max_pixels` of the bundle)";
+    assert!(reply.text.contains(why), "{}", reply.text);
+    let reply = client.post("/explain", "image/png", &crate::encoded::png(1001, 1000));
+    assert!(reply.status == 413 && reply.text.contains(why), "{}", reply.text);
     // A tensor has no place for an error.
     let encoded = [&images[0][..], b"text"].map(|it| STANDARD.encode(it));
     let body = infer_body(&encoded).to_string();
