@@ -30,7 +30,8 @@
 //!
 //! `probabilities` has every class, in the order of the task; `number` and `set` are left out where there are none.
 //! A task of one factor has that factor in `factors` too. An image that cannot be predicted has an `error` in place
-//! of a prediction; the status is 200 if at least one image was predicted, else 400.
+//! of a prediction; the status is 200 if at least one image was predicted. Else it is that of the first error, the
+//! response has an `error` too, and if there was one image nothing else.
 //!
 //! The response of `/models`:
 //!

@@ -69,14 +69,12 @@ pub(crate) async fn predict(
     let uploads = images(&headers, bytes, shared.limits.max_images).await?;
     let predicted = predict_all(&shared, model, uploads, asked.sets).await?;
     let n_images = predicted.images.len();
-    let failure = predicted.images.iter().find_map(|it| it.1.as_ref().err());
-    let are_all_failed = predicted.images.iter().all(|it| it.1.is_err());
-    let status = failure.filter(|_| are_all_failed).map_or(StatusCode::OK, Failure::status);
-    let body = match (failure, &predicted.images[..]) {
-        // As every other error.
-        (Some(err), [_]) => return Err(ApiError::new(status, err.message())),
-        _ => Json(response::predicted(model.name(), &predicted)),
+    let (status, error) = match predicted.error() {
+        Some((status, error)) if n_images == 1 => return Err(ApiError::new(status, error)),
+        Some((status, error)) => (status, Some(error)),
+        None => (StatusCode::OK, None),
     };
+    let body = Json(response::predicted(model.name(), &predicted, error.as_deref()));
     let mut response = (status, body).into_response();
     response.extensions_mut().insert(Counted(n_images));
     Ok(response)

@@ -6,7 +6,7 @@ use augment::{DecodeError, PipelineError};
 use axum::http::StatusCode;
 use infer::Prediction;
 
-use crate::batching::Worker;
+use crate::{batching::Worker, images::UNNAMED};
 
 /// What is predicted for the images of a request.
 pub(crate) struct Predicted {
@@ -14,6 +14,24 @@ pub(crate) struct Predicted {
     pub(crate) by: Arc<Worker>,
     /// The name and the prediction of each image, in order.
     pub(crate) images: Vec<(String, Result<Prediction, Failure>)>,
+}
+
+impl Predicted {
+    /// Returns the status and the error of the request, if none of its images has a prediction.
+    pub(crate) fn error(&self) -> Option<(StatusCode, String)> {
+        let failed = self.images.iter().map(|(name, it)| Some((name, it.as_ref().err()?)));
+        let failed: Vec<_> = failed.collect::<Option<_>>()?;
+        let (name, first) = failed.first()?;
+        let why = match name.as_str() {
+            UNNAMED => first.message().to_owned(),
+            name => format!("`{name}`: {}", first.message()),
+        };
+        let error = match failed.len() {
+            1 => why,
+            n => format!("none of the {n} images can be predicted: {why}"),
+        };
+        Some((first.status(), error))
+    }
 }
 
 /// Why an image has no prediction.

@@ -136,6 +136,11 @@ fn an_image_that_cannot_be_decoded_fails_alone() {
     let (kind, body) = form(&files[3..]);
     let reply = client.post("/predict", kind, &body);
     assert_eq!((reply.status, reply.json()["images"].as_array().unwrap().len()), (400, 2));
+    let why = "none of the 2 images can be predicted: `cut`: the image is truncated";
+    assert_eq!(reply.json()["error"], why);
+    let (kind, body) = form(&files[1..2]);
+    let error = client.post("/predict", kind, &body).json()["error"].clone();
+    assert!(error.as_str().unwrap().starts_with("`text`: this is not an image: "), "{error}");
     let reply = client.predict(b"text");
     assert_eq!(reply.status, 400);
     assert!(reply.json()["error"].as_str().unwrap().starts_with("this is not an image"));
@@ -156,7 +161,7 @@ fn an_image_that_cannot_be_decoded_fails_alone() {
     assert!(reply.text.contains("inputs[0].data[1]"), "{}", reply.text);
     let text = client.get("/metrics").text;
     for line in [
-        "maskfit_images_total{model=\"m\",result=\"failed\"} 9",
+        "maskfit_images_total{model=\"m\",result=\"failed\"} 10",
         "maskfit_images_total{model=\"m\",result=\"ok\"} 3",
         "maskfit_queue_length{model=\"m\"} 0",
     ] {
