@@ -1,12 +1,6 @@
 //! `maskfit predict`, and what it shares with `maskfit submit`.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    fs::File,
-    mem,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::HashSet, fs::File, mem, path::Path, sync::Arc};
 
 use anyhow::{anyhow, bail};
 use augment::View;
@@ -21,7 +15,7 @@ use data::{
 };
 use ensemble::Conformal;
 use infer::{Bundle, Prediction, PredictionTable, Predictor, Serving};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::json;
 use trainer::Callback as _;
 
@@ -124,7 +118,14 @@ struct PredictionEvent<'a> {
     number: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     set: Option<Vec<&'a str>>,
-    probabilities: BTreeMap<&'a str, f64>,
+    /// In the order of the task, so that `predicted` is an index of it.
+    #[serde(serialize_with = "as_object")]
+    probabilities: Vec<(&'a str, f64)>,
+}
+
+/// Writes pairs as an object, in their order.
+fn as_object<S: Serializer>(pairs: &[(&str, f64)], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(pairs.iter().copied())
 }
 
 impl<'a> PredictionEvent<'a> {
