@@ -221,8 +221,13 @@ fn sets_need_scores_and_a_level() {
     for wrong in ["1", "0", "-0.5", "NaN", "inf"] {
         assert!(message(&format!("sets={wrong}")).contains("between 0 and 1"), "{wrong}");
     }
-    assert!(message("sets=x").contains("sets"));
-    assert!(message("set=0.9").contains("unknown field `set`"));
+    assert_eq!(
+        message("sets=x"),
+        "`sets`: expected a number between 0 and 1, such as 0.9, not `x`"
+    );
+    let unknown = "there is no parameter `set`: expected one of `model`, `sets`";
+    assert_eq!(message("set=0.9"), unknown);
+    assert_eq!(message("sets=0.9&sets=0.8"), "`sets` is given twice: give it once");
     let models = client.get("/models").ok();
     let has_sets: Vec<&Value> =
         models["models"].as_array().unwrap().iter().map(|it| &it["has_sets"]).collect();
