@@ -358,7 +358,12 @@ fn a_request_names_one_host() {
         running.send(request.as_bytes())
     };
     assert_eq!(live("HTTP/1.1\r\nHost: a\r\n").status, 200);
-    assert_eq!(live("HTTP/1.1\r\nHost:\r\n").status, 200);
+    let empty = live("HTTP/1.1\r\nHost: \r\n");
+    assert!(
+        empty.status == 400 && empty.text.contains("`Host` of the request is empty"),
+        "{}",
+        empty.text
+    );
     let none = live("HTTP/1.1\r\n");
     assert!(none.status == 400 && none.text.contains("has no `Host`"), "{}", none.text);
     let two = live("HTTP/1.1\r\nHost: a\r\nHost: b\r\n");
