@@ -29,6 +29,9 @@ use crate::{
     terminal::Terminal,
 };
 
+/// How to fix a damaged image.
+const REPLACE: &str = "replace the file";
+
 /// The tables that this command has written.
 const OWN: Own<'static> =
     Own { what: "a table of `maskfit predict`", is_own: &PredictionTable::is_own::<File> };
@@ -62,6 +65,10 @@ pub(crate) fn predict(
     folder.images.retain(|it| !names.contains(it.0.as_str()));
     unfit.0.append(&mut folder.unreadable.0);
     unfit.0.sort();
+    // Unlike for a submission, which has a row for each image.
+    for it in unfit.0.iter_mut().filter(|it| it.remedy.ends_with(REPLACE)) {
+        it.remedy.push_str(", or leave it out");
+    }
     for Finding { place, problem, .. } in &unfit.0 {
         emit("unpredicted", json!({ "image": place, "problem": problem }));
     }
@@ -218,7 +225,7 @@ pub(super) fn unfit(
     terminal.clear();
     let mut findings = Findings::default();
     for (name, problem) in problems {
-        let remedy = remedy(&problem, "replace the file");
+        let remedy = remedy(&problem, REPLACE);
         findings.add(name, problem, remedy);
     }
     // The size of a damaged image is meaningless.

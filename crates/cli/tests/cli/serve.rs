@@ -143,7 +143,7 @@ fn what_cannot_be_served_is_refused() {
     );
     bench.fails(
         &["serve", "runs/a", "--token-file", "none"],
-        expect!["error: --token-file none: No such file or directory (os error 2)"],
+        expect!["error: --token-file none: there is no such file: make one with `openssl rand -hex 32 > none`"],
     );
     let output =
         bench.command(&["serve", "runs/a"]).env("MASKFIT_TOKEN", "short").output().unwrap();
