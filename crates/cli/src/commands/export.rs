@@ -89,15 +89,13 @@ fn print_onnx(made: &Onnx, bundle: &Bundle, output: &Output, file: &str) {
     if bundle.conformal.is_some() {
         status!("note: the prediction sets of the bundle are not in the graph");
     }
-    let (input, first) = (name_of(&made.inputs), name_of(&made.outputs));
+    let input = made.inputs.first().map_or("", |it| it.name.as_str());
+    // The probabilities and the predicted class, which every graph has.
+    let first: Vec<&str> = made.outputs.iter().take(2).map(|it| it.name.as_str()).collect();
+    let first = first.join(", ");
     say!("run it in Python, after `pip install onnxruntime`:");
     say!("  session = onnxruntime.InferenceSession({file})");
     say!("  {first}, *_ = session.run(None, {{\"{input}\": {input}}})");
-}
-
-/// The name of the first input or output.
-fn name_of(ports: &[Port]) -> &str {
-    ports.first().map_or("", |it| it.name.as_str())
 }
 
 fn print_timm(made: &TimmWeights, output: &Output, file: &str) {

@@ -35,7 +35,7 @@ fn an_onnx_file_is_described_and_never_replaced() {
     for want in [
         "\nimages are RGB, (x / 255 - mean) / std\n",
         "\n  session = onnxruntime.InferenceSession(\"model.onnx\")\n",
-        "\n  probabilities, *_ = session.run(None, {\"images\": images})\n",
+        "\n  probabilities, predicted, *_ = session.run(None, {\"images\": images})\n",
     ] {
         assert!(out.contains(want), "{out}");
     }
