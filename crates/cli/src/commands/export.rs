@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use candle::Device;
-use export::{Onnx, OnnxOptions, Port, TimmWeights};
+use export::{ExportError, Onnx, OnnxOptions, Port, TimmWeights};
 use infer::Bundle;
 
 use crate::{
@@ -33,15 +33,17 @@ pub(crate) fn export(args: &ExportArgs) -> anyhow::Result<End> {
         Output::Path(it) => it.as_path(),
     };
     let file = serde_json::to_string(&file.display().to_string())?;
+    let names: Vec<String> = args.runs.iter().map(|it| it.display().to_string()).collect();
+    let named = |err: ExportError| anyhow!("{}: {err}", names.join(", "));
     match args.format {
         Format::Onnx => {
             let options = OnnxOptions { preprocessing: args.preprocessing };
-            let made = export::onnx(&bundle, &options)?;
+            let made = export::onnx(&bundle, &options).map_err(named)?;
             output.write_new(&made.bytes)?;
             print_onnx(&made, &bundle, &output, &file);
         }
         Format::SafetensorsTimm => {
-            let made = export::timm(&bundle)?;
+            let made = export::timm(&bundle).map_err(named)?;
             output.write_new(&made.bytes)?;
             print_timm(&made, &output, &file);
         }
