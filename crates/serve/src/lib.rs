@@ -4,7 +4,7 @@
 //!
 //! | route | what |
 //! | --- | --- |
-//! | `POST /predict` | predicts one image or many: `multipart/form-data` (each part with a file is an image), the bytes of one image (`image/*` or `application/octet-stream`), or JSON `{"images": ["<base64>", {"name": "a.jpg", "data": "<base64>"}]}` |
+//! | `POST /predict` | predicts one image or many: `multipart/form-data` (each part is an image), the bytes of one image (`image/*` or `application/octet-stream`), or JSON `{"images": ["<base64>", {"name": "a.jpg", "data": "<base64>"}]}` |
 //! | `POST /explain` | a PNG that shows which parts of one image a prediction depends on; query: `model`; `factor`, `target`, `method`, `stage`, `member`, as the options of `maskfit explain`; `layer`: `overlay` (the default), `map` or `image` |
 //! | `GET /models` | the models that are served, the default first: what the page needs |
 //! | `GET /v2/health/live`, `GET /v2/health/ready` | 200 if the process runs; 200 if it takes requests, else 503 |
