@@ -246,6 +246,7 @@ def check_prediction(browser, models):
         expect(page.locator("#result")).to_be_hidden()
         choose(page, *args.images)
         expect(page.locator("#strip .item")).to_have_count(len(args.images))
+        expect(page.locator("#strip .name")).to_have_text([path.name for path in args.images])
         page.locator("#strip input").first.focus()
         for path in args.images[1:]:
             page.keyboard.press("ArrowRight")
@@ -354,6 +355,7 @@ def check_errors(browser, limits, dir):
     choose(page, fake)
     expect(page.locator("#failure")).to_contain_text("could not read this image")
     expect(page.locator("#no-preview")).to_be_visible()
+    expect(page.locator("#may-read")).to_be_hidden()
     check_names(page)
     check_layout(page, "not-an-image")
     large, text, empty = dir / "large.png", dir / "text.txt", dir / "empty.png"

@@ -320,7 +320,8 @@ pub(crate) fn note_unfinished(named: &[PathBuf]) -> anyhow::Result<()> {
     for named in named {
         let dir = find(named)?;
         let is_run = dir.join("config.toml").is_file() && !is_kfold(&dir);
-        if is_run && !dir.join("report.toml").is_file() {
+        // Where nothing is saved, there is an error instead.
+        if is_run && has_bundle(&dir) && !dir.join("report.toml").is_file() {
             let what = match Run::is_busy(&dir) {
                 true => "is still being trained",
                 false => "was stopped before its end",
@@ -435,6 +436,11 @@ pub(crate) fn is_trained_on_valid(dir: &Path) -> bool {
     report.get("trained_on_valid").and_then(toml::Value::as_bool).unwrap_or(false)
 }
 
+/// Whether the bundle of an evaluation is saved in the folder of a run.
+fn has_bundle(dir: &Path) -> bool {
+    dir.join("best/bundle.toml").is_file()
+}
+
 /// Returns the bundle folders of a run, a cross-validation or a bundle.
 pub(crate) fn bundle_dirs(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     if !path.exists() {
@@ -456,8 +462,14 @@ pub(crate) fn bundle_dirs(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
         return Ok(folds);
     }
     let best = path.join("best");
-    if path.join("config.toml").is_file() && !best.is_dir() {
-        bail!("{}: the run has no bundle yet: it is saved at the first evaluation", path.display());
+    let is_begun = path.join("config.toml").is_file() && !path.join("report.toml").is_file();
+    // While the first evaluation is saved, there is a folder, but no bundle.
+    if is_begun && !has_bundle(path) {
+        let remedy = match Run::is_busy(path) {
+            true => "try again after its first evaluation".to_owned(),
+            false => format!("resume it with `maskfit train --resume {}`", path.display()),
+        };
+        bail!("{}: no evaluation of this run is saved yet: {remedy}", path.display());
     }
     Ok(vec![if best.is_dir() { best } else { path.to_owned() }])
 }

@@ -75,10 +75,12 @@ fn check_head(head: &HeadConfig) -> Result<(), ExportError> {
     match head {
         HeadConfig::Joint(it) if it.depth == 0 => Ok(()),
         HeadConfig::Joint(_) => Err(ExportError::Unfit(
-            "the head `joint` has hidden layers (`depth`), which networks of timm do not have: export to ONNX".to_owned(),
+            "the head `joint` has hidden layers (`depth`), which networks of timm do not have: train with `--set \
+             head.depth=0`, or export to ONNX".to_owned(),
         )),
         _ => Err(ExportError::Unfit(format!(
-            "the head `{}` is not one of timm's, which has `joint`: export to ONNX",
+            "the head `{}` is not one of timm's, which has `joint`: train with `--set head.kind=joint`, or export to \
+             ONNX",
             head.kind()
         ))),
     }
@@ -203,7 +205,12 @@ mod tests {
             assert!(err.starts_with(want), "{err}");
         };
         let (lite, joint) = ("tf_efficientnet_lite0", "kind = \"joint\"");
-        refused(vec![member(lite, "kind = \"factored\"")], "the head `factored` is not one of");
+        let set =
+            "timm's, which has `joint`: train with `--set head.kind=joint`, or export to ONNX";
+        refused(
+            vec![member(lite, "kind = \"factored\"")],
+            &format!("the head `factored` is not one of {set}"),
+        );
         let deep = "kind = \"joint\"\ndepth = 1";
         refused(vec![member(lite, deep)], "the head `joint` has hidden layers (`depth`)");
         refused(vec![member("xresnet50", joint)], "timm has no `xresnet`");

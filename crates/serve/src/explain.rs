@@ -10,14 +10,13 @@ use std::{io::Cursor, sync::Arc};
 
 use axum::{
     Extension,
-    extract::{Query, State, rejection::QueryRejection},
+    extract::State,
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse as _, Response},
 };
 use base::Seed;
 use explain::{ExplainError, Method};
 use image::ImageFormat;
-use serde::Deserialize;
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
     task::spawn_blocking,
@@ -31,38 +30,34 @@ use crate::{
     explainers::{Ask, Layer, Question},
     images::{Upload, images},
     predict::{Counted, check_room, full},
+    predicted::Failure,
+    query::{Pairs, Parameters},
     state::Shared,
 };
 
-/// The query.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Asked {
-    model: Option<String>,
-    factor: Option<String>,
-    target: Option<String>,
-    method: Option<String>,
-    stage: Option<String>,
-    #[serde(default)]
-    member: usize,
-    #[serde(default)]
-    layer: Layer,
-}
+/// The parameters of the query.
+const PARAMETERS: [&str; 7] = ["model", "factor", "target", "method", "stage", "member", "layer"];
 
 /// `POST /explain`.
 pub(crate) async fn explain(
     State(shared): State<Arc<Shared>>,
-    asked: Result<Query<Asked>, QueryRejection>,
+    query: Pairs,
     Extension(unread): Extension<Unread>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let Query(asked) = asked.map_err(|err| ApiError::bad(err.body_text()))?;
-    let model = shared.model(asked.model.as_deref())?;
-    let Asked { target, stage, member, layer, .. } = asked;
-    let method = method(asked.method.as_deref())?;
-    // That of the page for the joint classes.
-    let factor = asked.factor.filter(|it| !it.is_empty());
-    let question = Question { member, factor, target, method, stage, layer };
+    let query = Parameters::of(query, &PARAMETERS)?;
+    let model = shared.model(query.text("model"))?;
+    let text = |name| query.text(name).map(str::to_owned);
+    let layer = query.text("layer").map_or(Ok(Layer::default()), str::parse);
+    let question = Question {
+        member: query.number("member", "an index from 0")?.unwrap_or(0),
+        // That of the page for the joint classes is empty.
+        factor: text("factor").filter(|it| !it.is_empty()),
+        target: text("target"),
+        method: method(query.text("method"))?,
+        stage: text("stage"),
+        layer: layer.map_err(|err: String| ApiError::bad(format!("`layer`: {err}")))?,
+    };
     check_room(model)?;
     let Held { bytes, memory: _memory } =
         body::read(&unread, &shared.limits, &shared.memory).await?;
@@ -118,7 +113,10 @@ async fn explained(
         drop(turn);
         prepared
     });
-    let image = prepared.await.map_err(bug)?.map_err(|err| ApiError::bad(err.to_string()))?;
+    let image = prepared.await.map_err(bug)?.map_err(|err| {
+        let failure = Failure::of(&err);
+        ApiError::new(failure.status(), failure.message())
+    })?;
     let gone = |_| {
         let message = "the explanation has failed: please report it with the image";
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message)

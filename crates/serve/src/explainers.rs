@@ -1,16 +1,14 @@
 //! The explainers of a model, on its thread: one for each member that was asked about, kept with its packed weights.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, str::FromStr};
 
 use augment::Image;
 use explain::{ColourMap, ExplainError, Explainer, Method, Target};
 use infer::Bundle;
-use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// What is returned of an explanation, as an image.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Layer {
     /// The image in grey with the map over it.
     #[default]
@@ -19,6 +17,19 @@ pub(crate) enum Layer {
     Map,
     /// What the network reads and the map belongs to: the image after the pipeline of the member.
     Image,
+}
+
+impl FromStr for Layer {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Layer, String> {
+        match name {
+            "overlay" => Ok(Layer::Overlay),
+            "map" => Ok(Layer::Map),
+            "image" => Ok(Layer::Image),
+            _ => Err(format!("`{name}` is not a layer: expected `overlay`, `map` or `image`")),
+        }
+    }
 }
 
 /// What a prediction is to be explained by, as a client asks for it.

@@ -27,6 +27,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 const ACCEPTED: &str =
     "expected `multipart/form-data`, `image/*`, `application/octet-stream` or `application/json`";
 
+/// The name of an image that the request does not name: its body.
+pub(crate) const UNNAMED: &str = "image";
+
 /// An encoded image.
 pub(crate) struct Upload {
     pub(crate) name: String,
@@ -67,8 +70,8 @@ pub(crate) async fn images(
     let all = match kind.as_str() {
         "multipart/form-data" => of_form(&value, body, max_images).await?,
         "application/json" => of_json(&body, max_images)?,
-        "application/octet-stream" => vec![Upload { name: "image".to_owned(), bytes: body }],
-        it if it.starts_with("image/") => vec![Upload { name: "image".to_owned(), bytes: body }],
+        "application/octet-stream" => vec![Upload { name: UNNAMED.to_owned(), bytes: body }],
+        it if it.starts_with("image/") => vec![Upload { name: UNNAMED.to_owned(), bytes: body }],
         it => return Err(unsupported(format!("`Content-Type: {it}` is not supported"))),
     };
     match all.is_empty() {
@@ -96,7 +99,7 @@ async fn of_form(kind: &str, body: Bytes, max_images: usize) -> Result<Vec<Uploa
     let mut all = Vec::new();
     while let Some(mut field) = form.next_field().await.map_err(damaged)? {
         check_number(all.len() + 1, max_images)?;
-        let name = field.file_name().or(field.name()).unwrap_or("image").to_owned();
+        let name = field.file_name().or(field.name()).unwrap_or(UNNAMED).to_owned();
         // The whole form is there, so that a part is one piece: it is not copied.
         let mut bytes = field.chunk().await.map_err(damaged)?.unwrap_or_default();
         while let Some(more) = field.chunk().await.map_err(damaged)? {

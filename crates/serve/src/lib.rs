@@ -4,7 +4,7 @@
 //!
 //! | route | what |
 //! | --- | --- |
-//! | `POST /predict` | predicts one image or many: `multipart/form-data` (each part with a file is an image), the bytes of one image (`image/*` or `application/octet-stream`), or JSON `{"images": ["<base64>", {"name": "a.jpg", "data": "<base64>"}]}` |
+//! | `POST /predict` | predicts one image or many: `multipart/form-data` (each part is an image), the bytes of one image (`image/*` or `application/octet-stream`), or JSON `{"images": ["<base64>", {"name": "a.jpg", "data": "<base64>"}]}` |
 //! | `POST /explain` | a PNG that shows which parts of one image a prediction depends on; query: `model`; `factor`, `target`, `method`, `stage`, `member`, as the options of `maskfit explain`; `layer`: `overlay` (the default), `map` or `image` |
 //! | `GET /models` | the models that are served, the default first: what the page needs |
 //! | `GET /v2/health/live`, `GET /v2/health/ready` | 200 if the process runs; 200 if it takes requests, else 503 |
@@ -30,7 +30,8 @@
 //!
 //! `probabilities` has every class, in the order of the task; `number` and `set` are left out where there are none.
 //! A task of one factor has that factor in `factors` too. An image that cannot be predicted has an `error` in place
-//! of a prediction; the status is 200 if at least one image was predicted, else 400.
+//! of a prediction; the status is 200 if at least one image was predicted. Else it is that of the first error, the
+//! response has an `error` too, and if there was one image nothing else.
 //!
 //! The response of `/models`:
 //!
@@ -44,7 +45,7 @@
 //!
 //! Every error, of any route, is `{"error": "..."}`: 400 (the request is wrong), 401 (no token, or a wrong one;
 //! with `WWW-Authenticate: Bearer`), 404, 405, 408 (the body came too slowly), 413 (too large, too many images, or
-//! too many pixels of all together), 415 (another content type), 429 (the queue is full; with `Retry-After`), 503
+//! too many pixels of one or of all together), 415 (another content type), 429 (the queue is full; with `Retry-After`), 503
 //! (too slow, out of memory for bodies, or stopping). Every response has the header `x-request-id`, but for those to
 //! what is not a request of HTTP/1.1: 400, or 414 and 431 for too long a path and too large a header. Requests whose
 //! client has gone count as 499 in logs and metrics.
@@ -57,7 +58,7 @@
 //! | `server.rs`, `refusals.rs` | connections, graceful stop; JSON for what is not a request |
 //! | `signals.rs`, `logs.rs` | the signals that a server heeds, and what it logs |
 //! | `routes.rs`, `observe.rs` | the routes, and what all have in common: request ids, logs, metrics, the token |
-//! | `body.rs`, `images.rs` | from a request to the bytes of its images |
+//! | `query.rs`, `body.rs`, `images.rs` | from a request to its parameters, and the bytes of its images |
 //! | `decoding.rs` | whose image is decoded next |
 //! | `batching.rs`, `explainers.rs` | the thread of a model: batches of decoded images, and heat maps |
 //! | `models.rs`, `reload.rs` | the models by name, and their replacement when their files are |
@@ -79,6 +80,7 @@ mod options;
 mod page;
 mod predict;
 mod predicted;
+mod query;
 mod refusals;
 mod reload;
 mod response;

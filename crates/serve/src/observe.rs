@@ -44,9 +44,11 @@ pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// Refuses requests that do not name one host, as RFC 9112 (3.2) demands of a server; in HTTP/1.0 they need none.
 pub(crate) async fn demand_host(request: Request, next: Next) -> Response {
-    let n = request.headers().get_all(HOST).iter().count();
-    let message = match n {
-        1 => return next.run(request).await,
+    let hosts = request.headers().get_all(HOST);
+    let is_named = hosts.iter().all(|it| !it.as_bytes().trim_ascii().is_empty());
+    let message = match hosts.iter().count() {
+        1 if is_named => return next.run(request).await,
+        1 => "the `Host` of the request is empty",
         0 if request.version() < Version::HTTP_11 => return next.run(request).await,
         0 => "the request has no `Host`",
         _ => "the request has several `Host` headers: send one",

@@ -12,7 +12,7 @@ use std::{
 use augment::{View, apply_views_checked, read_size};
 use axum::{
     Extension, Json,
-    extract::{Query, State, rejection::QueryRejection},
+    extract::State,
     http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
 };
@@ -20,7 +20,6 @@ use base::mix::whole;
 use bytes::Bytes;
 use data::Batch;
 use infer::Prediction;
-use serde::Deserialize;
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
     task::{JoinSet, spawn_blocking},
@@ -35,17 +34,13 @@ use crate::{
     images::{Upload, images},
     models::Model,
     predicted::{Failure, Predicted},
+    query::{Pairs, Parameters},
     response,
     state::Shared,
 };
 
-/// The query of `/predict`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Asked {
-    model: Option<String>,
-    sets: Option<f64>,
-}
+/// The parameters of the query of `/predict`.
+const PARAMETERS: [&str; 2] = ["model", "sets"];
 
 /// How many times the pixels of the largest allowed image those of a request may be together.
 const MOST_PIXELS: u64 = 16;
@@ -57,26 +52,25 @@ pub(crate) struct Counted(pub(crate) usize);
 /// `POST /predict`.
 pub(crate) async fn predict(
     State(shared): State<Arc<Shared>>,
-    asked: Result<Query<Asked>, QueryRejection>,
+    query: Pairs,
     Extension(unread): Extension<Unread>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let Query(asked) = asked.map_err(|err| ApiError::bad(err.body_text()))?;
-    let model = shared.model(asked.model.as_deref())?;
+    let query = Parameters::of(query, &PARAMETERS)?;
+    let sets = query.number("sets", "a number between 0 and 1, such as 0.9")?;
+    let model = shared.model(query.text("model"))?;
     check_room(model)?;
     let Held { bytes, memory: _memory } =
         body::read(&unread, &shared.limits, &shared.memory).await?;
     let uploads = images(&headers, bytes, shared.limits.max_images).await?;
-    let predicted = predict_all(&shared, model, uploads, asked.sets).await?;
+    let predicted = predict_all(&shared, model, uploads, sets).await?;
     let n_images = predicted.images.len();
-    let failure = predicted.images.iter().find_map(|it| it.1.as_ref().err());
-    let are_all_failed = predicted.images.iter().all(|it| it.1.is_err());
-    let status = failure.filter(|_| are_all_failed).map_or(StatusCode::OK, Failure::status);
-    let body = match (failure, &predicted.images[..]) {
-        // As every other error.
-        (Some(err), [_]) => return Err(ApiError::new(status, err.message())),
-        _ => Json(response::predicted(model.name(), &predicted)),
+    let (status, error) = match predicted.error() {
+        Some((status, error)) if n_images == 1 => return Err(ApiError::new(status, error)),
+        Some((status, error)) => (status, Some(error)),
+        None => (StatusCode::OK, None),
     };
+    let body = Json(response::predicted(model.name(), &predicted, error.as_deref()));
     let mut response = (status, body).into_response();
     response.extensions_mut().insert(Counted(n_images));
     Ok(response)
@@ -207,7 +201,7 @@ async fn predict_one(
         loaded
     });
     let views = match loaded.await {
-        Ok(loaded) => loaded.map_err(Failure::Image)?,
+        Ok(loaded) => loaded?,
         Err(_) => {
             let message = "this is a bug in maskfit, please report it with the image";
             return Err(Failure::Server(message.to_owned()));
@@ -224,8 +218,8 @@ async fn predict_one(
 }
 
 /// Returns the views of an image, a batch of one each. Its size is checked before it is decoded.
-fn load(views: &[View], bytes: &[u8]) -> Result<Vec<Batch>, String> {
-    let images = apply_views_checked(views, bytes).map_err(|err| err.to_string())?;
+fn load(views: &[View], bytes: &[u8]) -> Result<Vec<Batch>, Failure> {
+    let images = apply_views_checked(views, bytes).map_err(|err| Failure::of(&err))?;
     let batch = |image: augment::Image| {
         let size = [image.height() as usize, image.width() as usize];
         Batch { images: image.into_raw(), size, samples: whole(1), examples: vec![0] }

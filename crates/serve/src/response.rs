@@ -11,6 +11,8 @@ use crate::{batching::About, predicted::Predicted};
 pub(crate) struct Response<'a> {
     model: &'a str,
     version: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
     images: Vec<Image<'a>>,
 }
 
@@ -54,13 +56,19 @@ struct OfNumber<'a> {
 }
 
 /// Returns the response of a request.
-pub(crate) fn predicted<'a>(model: &'a str, predicted: &'a Predicted) -> Response<'a> {
+///
+/// - `error`: that of the request, if no image has a prediction.
+pub(crate) fn predicted<'a>(
+    model: &'a str,
+    predicted: &'a Predicted,
+    error: Option<&'a str>,
+) -> Response<'a> {
     let about = &predicted.by.about;
     let images = predicted.images.iter().map(|(name, result)| match result {
         Ok(it) => Image::Predicted(of_image(about, name, it)),
         Err(failure) => Image::Failed { name, error: failure.message() },
     });
-    Response { model, version: &about.version, images: images.collect() }
+    Response { model, version: &about.version, error, images: images.collect() }
 }
 
 fn of_image<'a>(about: &'a About, name: &'a str, it: &Prediction) -> OfImage<'a> {

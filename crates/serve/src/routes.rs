@@ -4,7 +4,8 @@ use std::{any::Any, sync::Arc};
 
 use axum::{
     Router,
-    http::{Method, StatusCode, Uri},
+    extract::{MatchedPath, Request},
+    http::{StatusCode, Uri},
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse as _, Response},
     routing::{get, post},
@@ -56,8 +57,12 @@ async fn no_route(uri: Uri) -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, format!("there is no route `{}`", uri.path()))
 }
 
-async fn no_method(method: Method, uri: Uri) -> ApiError {
-    let message = format!("`{}` does not take `{method}`", uri.path());
+async fn no_method(request: Request) -> ApiError {
+    let route = request.extensions().get().map_or("", MatchedPath::as_str);
+    let is_post = matches!(route, "/predict" | "/explain") || route.ends_with("/infer");
+    let takes = if is_post { "POST" } else { "GET" };
+    let (path, method) = (request.uri().path(), request.method());
+    let message = format!("`{path}` takes `{takes}`, not `{method}`");
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message)
 }
 

@@ -4,7 +4,7 @@
 //! compared in constant time, so that the time of a response does not show how many of its characters are right.
 
 use std::{
-    fmt, fs,
+    fmt, fs, io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
@@ -14,6 +14,10 @@ use subtle::ConstantTimeEq as _;
 
 /// The least number of characters: 16 random ones cannot be guessed over a network.
 const SHORTEST: usize = 16;
+
+/// Why a text is not a token.
+const NO_TOKEN: &str =
+    "the token must consist of visible ASCII characters, on one line, without spaces";
 
 /// A token; its text is never printed.
 #[derive(Clone)]
@@ -43,9 +47,7 @@ impl Token {
             ));
         }
         if !text.chars().all(|it| it.is_ascii_graphic()) {
-            let what =
-                "the token must consist of visible ASCII characters, on one line, without spaces";
-            return Err(what.to_owned());
+            return Err(NO_TOKEN.to_owned());
         }
         Ok(Token { text: text.to_owned(), open_file: None })
     }
@@ -56,7 +58,16 @@ impl Token {
     /// A file that cannot be read, or is not a token.
     pub fn read(path: &Path) -> Result<Token, String> {
         let at = |err: String| format!("{}: {err}", path.display());
-        let text = fs::read_to_string(path).map_err(|err| at(err.to_string()))?;
+        let text = fs::read_to_string(path).map_err(|err| {
+            at(match err.kind() {
+                io::ErrorKind::NotFound => {
+                    let file = path.display();
+                    format!("there is no such file: make one with `openssl rand -hex 32 > {file}`")
+                }
+                io::ErrorKind::InvalidData => NO_TOKEN.to_owned(),
+                _ => format!("{err}: name a file that this user can read"),
+            })
+        })?;
         let token = Token::new(&text).map_err(at)?;
         Ok(Token { open_file: is_open(path).then(|| path.to_owned()), ..token })
     }
@@ -125,6 +136,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("token");
         assert!(Token::read(&path).unwrap_err().starts_with(&path.display().to_string()));
+        std::fs::write(&path, b"0123456789abcdef\xff").unwrap();
+        assert!(Token::read(&path).unwrap_err().contains("visible ASCII"));
         std::fs::write(&path, "0123456789abcdef\n").unwrap();
         Token::read(&path).unwrap();
     }

@@ -16,7 +16,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
-use base::task::Scope;
+use base::task::{Scope, Unit};
 use infer::Prediction;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -204,11 +204,16 @@ fn uploads(inputs: Vec<Input>, max_images: usize) -> Result<Vec<Upload>, ApiErro
         Data::Flat(it) => it,
         Data::Nested(it) => it.into_iter().flatten().collect(),
     };
+    if texts.is_empty() {
+        let message = "at `inputs[0].data`: there is no image: send at least one";
+        return Err(ApiError::bad(message));
+    }
     let n = shape.iter().try_fold(1_usize, |n, it| n.checked_mul(*it));
-    if n != Some(texts.len()) || texts.is_empty() {
+    if n != Some(texts.len()) {
+        let n = texts.len();
         return Err(ApiError::bad(format!(
-            "at `inputs[0].shape`: {shape:?} is not that of {} images, at least one",
-            texts.len()
+            "at `inputs[0].shape`: {shape:?} does not fit `data`, which has {}: expected [{n}]",
+            Unit::Image.count(n)
         )));
     }
     check_number(texts.len(), max_images)?;
@@ -299,7 +304,11 @@ mod tests {
         assert_eq!(parsed(&input("[2]", "[\"aGk=\", \"aGk=\"]")).unwrap(), 2);
         assert_eq!(parsed(&input("[2, 1]", "[[\"aGk=\"], [\"aGk=\"]]")).unwrap(), 2);
         for (shape, data, want) in [
-            ("[3]", "[\"aGk=\"]", "at `inputs[0].shape`"),
+            (
+                "[3]",
+                "[\"aGk=\"]",
+                "at `inputs[0].shape`: [3] does not fit `data`, which has 1 image: expected [1]",
+            ),
             ("[0]", "[]", "at least one"),
             ("[18446744073709551615, 2]", "[\"aGk=\"]", "at `inputs[0].shape`"),
             ("[-1]", "[\"aGk=\"]", "at `inputs[0].shape[0]`"),

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use candle::Device;
-use export::{Onnx, OnnxOptions, Port, TimmWeights};
+use export::{ExportError, Onnx, OnnxOptions, Port, TimmWeights};
 use infer::Bundle;
 
 use crate::{
@@ -33,15 +33,17 @@ pub(crate) fn export(args: &ExportArgs) -> anyhow::Result<End> {
         Output::Path(it) => it.as_path(),
     };
     let file = serde_json::to_string(&file.display().to_string())?;
+    let names: Vec<String> = args.runs.iter().map(|it| it.display().to_string()).collect();
+    let named = |err: ExportError| anyhow!("{}: {err}", names.join(", "));
     match args.format {
         Format::Onnx => {
             let options = OnnxOptions { preprocessing: args.preprocessing };
-            let made = export::onnx(&bundle, &options)?;
+            let made = export::onnx(&bundle, &options).map_err(named)?;
             output.write_new(&made.bytes)?;
             print_onnx(&made, &bundle, &output, &file);
         }
         Format::SafetensorsTimm => {
-            let made = export::timm(&bundle)?;
+            let made = export::timm(&bundle).map_err(named)?;
             output.write_new(&made.bytes)?;
             print_timm(&made, &output, &file);
         }
@@ -89,15 +91,13 @@ fn print_onnx(made: &Onnx, bundle: &Bundle, output: &Output, file: &str) {
     if bundle.conformal.is_some() {
         status!("note: the prediction sets of the bundle are not in the graph");
     }
-    let (input, first) = (name_of(&made.inputs), name_of(&made.outputs));
+    let input = made.inputs.first().map_or("", |it| it.name.as_str());
+    // The probabilities and the predicted class, which every graph has.
+    let first: Vec<&str> = made.outputs.iter().take(2).map(|it| it.name.as_str()).collect();
+    let first = first.join(", ");
     say!("run it in Python, after `pip install onnxruntime`:");
     say!("  session = onnxruntime.InferenceSession({file})");
     say!("  {first}, *_ = session.run(None, {{\"{input}\": {input}}})");
-}
-
-/// The name of the first input or output.
-fn name_of(ports: &[Port]) -> &str {
-    ports.first().map_or("", |it| it.name.as_str())
 }
 
 fn print_timm(made: &TimmWeights, output: &Output, file: &str) {

@@ -1,12 +1,6 @@
 //! `maskfit predict`, and what it shares with `maskfit submit`.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    fs::File,
-    mem,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::HashSet, fs::File, mem, path::Path, sync::Arc};
 
 use anyhow::{anyhow, bail};
 use augment::View;
@@ -21,7 +15,7 @@ use data::{
 };
 use ensemble::Conformal;
 use infer::{Bundle, Prediction, PredictionTable, Predictor, Serving};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::json;
 use trainer::Callback as _;
 
@@ -34,6 +28,9 @@ use crate::{
     runs,
     terminal::Terminal,
 };
+
+/// How to fix a damaged image.
+const REPLACE: &str = "replace the file";
 
 /// The tables that this command has written.
 const OWN: Own<'static> =
@@ -68,6 +65,10 @@ pub(crate) fn predict(
     folder.images.retain(|it| !names.contains(it.0.as_str()));
     unfit.0.append(&mut folder.unreadable.0);
     unfit.0.sort();
+    // Unlike for a submission, which has a row for each image.
+    for it in unfit.0.iter_mut().filter(|it| it.remedy.ends_with(REPLACE)) {
+        it.remedy.push_str(", or leave it out");
+    }
     for Finding { place, problem, .. } in &unfit.0 {
         emit("unpredicted", json!({ "image": place, "problem": problem }));
     }
@@ -124,7 +125,14 @@ struct PredictionEvent<'a> {
     number: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     set: Option<Vec<&'a str>>,
-    probabilities: BTreeMap<&'a str, f64>,
+    /// In the order of the task, so that `predicted` is an index of it.
+    #[serde(serialize_with = "as_object")]
+    probabilities: Vec<(&'a str, f64)>,
+}
+
+/// Writes pairs as an object, in their order.
+fn as_object<S: Serializer>(pairs: &[(&str, f64)], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(pairs.iter().copied())
 }
 
 impl<'a> PredictionEvent<'a> {
@@ -217,7 +225,7 @@ pub(super) fn unfit(
     terminal.clear();
     let mut findings = Findings::default();
     for (name, problem) in problems {
-        let remedy = remedy(&problem, "replace the file");
+        let remedy = remedy(&problem, REPLACE);
         findings.add(name, problem, remedy);
     }
     // The size of a damaged image is meaningless.

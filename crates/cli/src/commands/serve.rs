@@ -61,8 +61,13 @@ fn greeting(server: &Server, has_token: bool) -> String {
         let default = if idx == 0 { " (default)" } else { "" };
         lines.push(format!("  {name}{default}: {n_classes} classes, version {version}"));
     }
-    if !has_token {
-        lines.push(format!("no token: whoever reaches it is served (`--token-file`, or {TOKEN})"));
+    match (has_token, server.address().ip().is_loopback()) {
+        (true, _) => {}
+        (false, true) => lines.push("no token: only this machine can reach it".to_owned()),
+        (false, false) => {
+            let how = format!("`--token-file`, or {TOKEN}");
+            lines.push(format!("no token: whoever reaches it is served ({how})"));
+        }
     }
     lines.push("stop it with Ctrl-C".to_owned());
     lines.join("\n")
@@ -85,7 +90,14 @@ fn source(named: &Path) -> anyhow::Result<Source> {
     runs::note_unfinished(std::slice::from_ref(&path))?;
     let dir = runs::find(&path)?;
     let dirs = runs::bundle_dirs(&dir)?;
-    Ok(Source { name: name.unwrap_or_else(|| runs::name_of(&dir)), dirs })
+    Ok(Source { name: name.unwrap_or_else(|| model_name(&dir)), dirs })
+}
+
+/// Returns the name of a model: that of its folder, or of its run for the bundle within a run.
+fn model_name(dir: &Path) -> String {
+    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    let is_run = |it: &&Path| dir.ends_with("best") && it.join("config.toml").is_file();
+    runs::name_of(dir.parent().filter(is_run).unwrap_or(&dir))
 }
 
 /// Returns the token of a file, or of the variable, if there is one.

@@ -35,7 +35,7 @@ fn an_onnx_file_is_described_and_never_replaced() {
     for want in [
         "\nimages are RGB, (x / 255 - mean) / std\n",
         "\n  session = onnxruntime.InferenceSession(\"model.onnx\")\n",
-        "\n  probabilities, *_ = session.run(None, {\"images\": images})\n",
+        "\n  probabilities, predicted, *_ = session.run(None, {\"images\": images})\n",
     ] {
         assert!(out.contains(want), "{out}");
     }
@@ -72,19 +72,19 @@ fn what_cannot_be_exported_is_named() {
     export(
         &["--preprocessing", "--no-tta"],
         expect![
-            "error: `pad` cannot be in the graph, which has `resize`, `resize_shorter`, `center_crop` and `crop`: export without the preprocessing, and pass normalised images"
+            "error: runs/a: `pad` cannot be in the graph, which has `resize`, `resize_shorter`, `center_crop` and `crop`: export without the preprocessing, and pass normalised images"
         ],
     );
     export(
         &[],
         expect![
-            "error: the test-time augmentation `scales` cannot be exported, only `flip`: export the prediction of the image alone with `--no-tta`"
+            "error: runs/a: the test-time augmentation `scales` cannot be exported, only `flip`: export the prediction of the image alone with `--no-tta`"
         ],
     );
     export(
         &["--format", "safetensors-timm"],
         expect![
-            "error: the backbone `efficientnet` has settings (such as `width`) that no network of timm has: export to ONNX"
+            "error: runs/a: the backbone `efficientnet` has settings (such as `width`) that no network of timm has: export to ONNX"
         ],
     );
     export(

@@ -157,11 +157,15 @@ fn a_run_and_what_follows_it_are_events() {
     assert!((value("b_score") - value("a_score") - value("difference")).abs() < 1e-12);
 
     let images = ["predict", "runs/a", "--images", "people/eval/images", "--json"];
-    let predicted = events(&bench.ok(&images), &["predict"]);
+    let out = bench.ok(&images);
+    let predicted = events(&out, &["predict"]);
     assert_eq!(counts(&predicted), BTreeMap::from([("finished", 1), ("prediction", 21)]));
     let of_image = predicted[0].fields["probabilities"].as_object().unwrap();
     let sum: f64 = of_image.values().map(|it| it.as_f64().unwrap()).sum();
     assert!(of_image.len() == 18 && (sum - 1.0).abs() < 1e-6, "{sum}");
+    // Of the text, because a parsed object is sorted.
+    let ordered = "\"probabilities\":{\"worn male <30\":";
+    assert!(out.lines().next().unwrap().contains(ordered), "{out}");
     assert_eq!(only(&predicted, "finished")["table"], Value::Null);
     assert!(!bench.path("probabilities.csv").exists());
     // With a table as well, which has the same classes; stdout is taken.
@@ -170,6 +174,8 @@ fn a_run_and_what_follows_it_are_events() {
     let predicted = events(&text(&output.stdout), &["predict"]);
     let want = [("error", 1), ("finished", 1), ("prediction", 21), ("unpredicted", 1)];
     assert_eq!(counts(&predicted), BTreeMap::from(want));
+    let last = predicted[predicted.len() - 2..].iter().map(|it| it.name.as_str());
+    assert!(last.eq(["finished", "error"]));
     assert_eq!(output.status.code(), Some(1));
     let table = fs::read_to_string(bench.path("p.csv")).unwrap();
     let of_table = table.lines().skip(1).map(|it| it.split(',').nth(2).unwrap().to_owned());

@@ -68,11 +68,12 @@ fn it_serves_the_probabilities_of_predict_until_it_is_asked_to_stop() {
     let row: Vec<&str> = table.lines().nth(1).unwrap().split(',').skip(3).collect();
 
     for (name, how) in [("a", "-TERM"), ("b", "-INT")] {
-        let model = if name == "a" { "runs/a" } else { "b=runs/a" };
+        // The bundle within a run has the name of the run.
+        let model = if name == "a" { "runs/a/best" } else { "b=runs/a" };
         let mut running = start(&bench, &["serve", model]);
         let (url, greeting) = (running.url.clone(), &running.greeting);
         assert!(greeting.contains(&format!("\n  {name} (default): 18 classes, version ")));
-        assert!(greeting.contains("\nno token: "), "{greeting}");
+        assert!(greeting.contains("\nno token: only this machine can reach it\n"), "{greeting}");
         assert!(greeting.lines().all(|it| it.chars().count() <= 80), "{greeting}");
         let got = post(&format!("{url}/predict?model={name}"), &image);
         let probabilities = got["images"][0]["probabilities"].as_array().unwrap();
@@ -142,7 +143,7 @@ fn what_cannot_be_served_is_refused() {
     );
     bench.fails(
         &["serve", "runs/a", "--token-file", "none"],
-        expect!["error: --token-file none: No such file or directory (os error 2)"],
+        expect!["error: --token-file none: there is no such file: make one with `openssl rand -hex 32 > none`"],
     );
     let output =
         bench.command(&["serve", "runs/a"]).env("MASKFIT_TOKEN", "short").output().unwrap();

@@ -1,6 +1,6 @@
 //! `maskfit soup`, `train --all-data`, notes on unfinished runs, and the order of `--set`.
 
-use std::fs;
+use std::fs::{self, File};
 
 use expect_test::expect;
 
@@ -142,6 +142,17 @@ fn an_unfinished_run_is_noted() {
     assert!(unwrapped(&notes).iter().any(|it| it == note), "{notes}");
     let args = ["predict", "runs/a", "--images", "people/eval/images", "-o", "p.csv"];
     assert!(unwrapped(&bench.notes(&args)).iter().any(|it| it == note));
+
+    // While its first evaluation is being saved, the description of the bundle has another name.
+    let best = bench.path("runs/a/best");
+    fs::rename(best.join("bundle.toml"), best.join("bundle-2.toml")).unwrap();
+    let export = ["export", "runs/a"];
+    bench.fails(&export, expect!["error: runs/a: no evaluation of this run is saved yet: resume it with `maskfit train --resume runs/a`"]);
+    let err = text(&bench.run(&export).stderr);
+    assert!(!err.contains("best evaluation so far"), "{err}");
+    let lock = File::options().append(true).open(bench.path("runs/a/lock")).unwrap();
+    lock.lock().unwrap();
+    bench.fails(&["serve", "runs/a"], expect!["error: runs/a: no evaluation of this run is saved yet: try again after its first evaluation"]);
 }
 
 #[test]

@@ -252,21 +252,22 @@ function addThumbnails() {
     });
     const thumbnail = element("img", { alt: "", loading: "lazy", decoding: "async", src: item.url });
     thumbnail.addEventListener("error", () => { thumbnail.style.visibility = "hidden"; });
-    const text = element("span", { textContent: item.name });
-    const box = element("div", { className: "item" }, input, element("label", { htmlFor: id }, thumbnail, text));
+    const name = element("span", { className: "name", textContent: item.name, title: item.name });
+    const text = element("span", { className: "outcome" });
+    const box = element("div", { className: "item" }, input, element("label", { htmlFor: id }, thumbnail, name, text));
     item.box = box;
     $("strip").append(box);
   }
 }
 
-// Writes the prediction of an image below its thumbnail.
+// Writes the prediction of an image, or why it has none, below its thumbnail.
 function label(item) {
   const outcome = outcomeOf(item);
   if (!item.box) return;
   item.box.classList.toggle("failed", Boolean(outcome?.failure));
-  const name = element("span", { className: "hidden-text", textContent: `${item.name}: ` });
-  const text = outcome?.failure ? "Failed" : (outcome?.image?.predicted ?? item.name);
-  item.box.querySelector("label > span").replaceChildren(...(outcome ? [name] : []), text);
+  const text = item.box.querySelector(".outcome");
+  text.textContent = outcome?.failure?.title ?? outcome?.image?.predicted ?? "";
+  text.title = outcome?.failure?.detail ?? "";
 }
 
 function showOutcome(item, outcome) {
@@ -275,6 +276,8 @@ function showOutcome(item, outcome) {
   $("busy").hidden = !isWaiting || Boolean(waits);
   $("result").hidden = !outcome?.image;
   $("failure").hidden = !(outcome?.failure || waits);
+  // Contradicts a server that could not.
+  $("may-read").hidden = Boolean(outcome?.failure);
   if (waits) {
     const unit = waits.seconds === 1 ? "second" : "seconds";
     fail(waits.title, `Trying again in ${waits.seconds} ${unit}.`, false);

@@ -50,9 +50,14 @@ fn a_png_is_that_of_the_explainer_and_predictions_go_on() {
         ("stage=none", &images[0], "no stage `none`"),
         ("member=2", &images[0], "there is no model 2"),
         ("method=occlusion", &images[0], "maskfit explain"),
+        ("member=x", &images[0], "`member`: expected an index from 0, not `x`"),
         ("method=x", &images[0], "not a method"),
-        ("layer=red", &images[0], "unknown variant `red`"),
-        ("colour=red", &images[0], "unknown field `colour`"),
+        ("layer=red", &images[0], "`red` is not a layer: expected `overlay`, `map` or `image`"),
+        (
+            "colour=red",
+            &images[0],
+            "there is no parameter `colour`: expected one of `model`, `factor`",
+        ),
         ("", b"text", "this is not an image"),
     ] {
         let reply = client.post(&format!("/explain?{query}"), "image/png", body);

@@ -136,6 +136,11 @@ fn an_image_that_cannot_be_decoded_fails_alone() {
     let (kind, body) = form(&files[3..]);
     let reply = client.post("/predict", kind, &body);
     assert_eq!((reply.status, reply.json()["images"].as_array().unwrap().len()), (400, 2));
+    let why = "none of the 2 images can be predicted: `cut`: the image is truncated";
+    assert_eq!(reply.json()["error"], why);
+    let (kind, body) = form(&files[1..2]);
+    let error = client.post("/predict", kind, &body).json()["error"].clone();
+    assert!(error.as_str().unwrap().starts_with("`text`: this is not an image: "), "{error}");
     let reply = client.predict(b"text");
     assert_eq!(reply.status, 400);
     assert!(reply.json()["error"].as_str().unwrap().starts_with("this is not an image"));
@@ -143,8 +148,11 @@ fn an_image_that_cannot_be_decoded_fails_alone() {
     assert!(reply.text.contains("AVIF is not supported: save it as JPEG or PNG"), "{}", reply.text);
     // Too many pixels, by the header alone: 1001 x 1000.
     let reply = client.predict(&crate::encoded::png(1001, 1000));
-    assert_eq!(reply.status, 400);
-    assert!(reply.text.contains("1001x1000 pixels exceed"), "{}", reply.text);
+    assert_eq!(reply.status, 413);
+    let why = "1001x1000 pixels exceed the limit of 1000000 (`--max-pixels`, or `max_pixels` of the bundle)";
+    assert!(reply.text.contains(why), "{}", reply.text);
+    let reply = client.post("/explain", "image/png", &crate::encoded::png(1001, 1000));
+    assert!(reply.status == 413 && reply.text.contains(why), "{}", reply.text);
     // A tensor has no place for an error.
     let encoded = [&images[0][..], b"text"].map(|it| STANDARD.encode(it));
     let body = infer_body(&encoded).to_string();
@@ -153,7 +161,7 @@ fn an_image_that_cannot_be_decoded_fails_alone() {
     assert!(reply.text.contains("inputs[0].data[1]"), "{}", reply.text);
     let text = client.get("/metrics").text;
     for line in [
-        "maskfit_images_total{model=\"m\",result=\"failed\"} 9",
+        "maskfit_images_total{model=\"m\",result=\"failed\"} 10",
         "maskfit_images_total{model=\"m\",result=\"ok\"} 3",
         "maskfit_queue_length{model=\"m\"} 0",
     ] {
@@ -213,8 +221,13 @@ fn sets_need_scores_and_a_level() {
     for wrong in ["1", "0", "-0.5", "NaN", "inf"] {
         assert!(message(&format!("sets={wrong}")).contains("between 0 and 1"), "{wrong}");
     }
-    assert!(message("sets=x").contains("sets"));
-    assert!(message("set=0.9").contains("unknown field `set`"));
+    assert_eq!(
+        message("sets=x"),
+        "`sets`: expected a number between 0 and 1, such as 0.9, not `x`"
+    );
+    let unknown = "there is no parameter `set`: expected one of `model`, `sets`";
+    assert_eq!(message("set=0.9"), unknown);
+    assert_eq!(message("sets=0.9&sets=0.8"), "`sets` is given twice: give it once");
     let models = client.get("/models").ok();
     let has_sets: Vec<&Value> =
         models["models"].as_array().unwrap().iter().map(|it| &it["has_sets"]).collect();

@@ -70,6 +70,16 @@ fn the_open_inference_protocol_is_spoken() {
         assert_eq!(reply.status, status, "{path}");
         assert!(reply.json()["error"].is_string(), "{path}");
     }
+    let takes = |path: &str| client.get(path).json()["error"].clone();
+    assert_eq!(
+        takes("/v2/models/people/infer"),
+        "`/v2/models/people/infer` takes `POST`, not `GET`"
+    );
+    let reply = client.post("/models", "image/png", b"");
+    assert_eq!(
+        (reply.status, &reply.json()["error"]),
+        (405, &json!("`/models` takes `GET`, not `POST`"))
+    );
     body["outputs"] = json!([{"name": "set"}, {"name": "set"}]);
     assert_eq!(infer("/v2/models/people/infer", &body).status, 400);
 }
