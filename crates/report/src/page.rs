@@ -13,10 +13,10 @@ use minijinja::{
     AutoEscape, Environment, HtmlEscape, UndefinedBehavior, Value, syntax::SyntaxConfig,
     value::Serde,
 };
-use serde::Serialize;
+use serde::{Deserialize as _, Serialize};
 
 use crate::{
-    contents::{Contents, RunReport},
+    contents::{Contents, Estimate, RunReport},
     verdict::limit_of_p,
 };
 use curves::{Chart, Summary};
@@ -103,6 +103,9 @@ pub fn html(contents: &Contents) -> Result<String, PageError> {
     templates.add_filter("ticked", |it: &str| ticked(it));
     templates.add_filter("data_uri", |it: &str| data_uri(it));
     templates.add_filter("count", |it: usize| count(it));
+    templates.add_test("without_spread", |it: Value| {
+        Estimate::deserialize(it).is_ok_and(|it| it.has_no_spread())
+    });
     for (name, text) in TEMPLATES {
         templates.add_template(name, text)?;
     }

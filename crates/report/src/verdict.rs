@@ -8,7 +8,7 @@
 //! - the estimate: of a run that was trained on all the data after a cross-validation, the score of that. Where the
 //!   images were trained on, nothing else is said of them.
 //! - the test set: where a cross-validation has predictions for it.
-//! - a small set: the interval of macro F1 is wider than 0.1.
+//! - a small set: the interval of macro F1 is wider than 0.1, or has no width.
 //! - the worst factor: of several factors, the one that is wrong in most of the wrong images; of one factor, the most
 //!   frequent confusion, if it has at least a tenth of all errors.
 //! - the rarest class: the class of the set with the fewest training images has at most half as many as the median
@@ -135,6 +135,7 @@ fn score(run: &RunReport, of: &Grounds) -> Option<String> {
 /// Formats the limits of a number in brackets.
 fn interval(it: Estimate) -> String {
     match (it.low, it.high) {
+        _ if it.has_no_spread() => " (no interval: no spread)".to_owned(),
         (Some(low), Some(high)) => format!(" (95 % CI {low:.3} to {high:.3})"),
         _ => String::new(),
     }
@@ -216,11 +217,16 @@ fn small(run: &RunReport, of: &Grounds) -> Option<String> {
     let it = run.scores.first()?.macro_f1;
     let width = it.high? - it.low?;
     let groups = of.unit.count(of.n_groups);
+    if it.has_no_spread() {
+        return Some(format!(
+            "All resamples of the {groups} have the same score, so there is no interval, and the score is no more \
+             certain."
+        ));
+    }
     (width > WIDE).then(|| {
         format!(
-            "The interval is {width:.2} wide, since the set has only {groups}: the score itself is known to about ± \
-             {:.2}: compare two runs with `maskfit compare`.",
-            width / 2.0
+            "The interval is {width:.2} wide, since the set has only {groups}, and the score itself is not known \
+             better than that. The interval of a difference is narrower: compare two runs with `maskfit compare`."
         )
     })
 }

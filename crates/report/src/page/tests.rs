@@ -367,6 +367,22 @@ fn undefined_numbers_are_undefined() {
 }
 
 #[test]
+fn an_interval_without_width_has_no_spread() {
+    let mut of = contents(&names(2), 1);
+    let no_spread = Estimate { value: Some(0.25), low: Some(0.25), high: Some(0.25) };
+    let run = &mut of.runs[0];
+    run.scores[0].macro_f1 = no_spread;
+    run.attributes[0].values[0].error_rate = no_spread;
+    let page = html(&of).unwrap();
+    check(&page, 1);
+    for value in ["0.250", "25.0 %"] {
+        let shown = format!("{value} <span class=\"limits\">[no spread]</span>");
+        assert_eq!(page.matches(&shown).count(), 1, "{value}");
+    }
+    assert!(!page.contains("[0.250, 0.250]") && page.contains("[0.850, 0.950]"));
+}
+
+#[test]
 fn a_heat_map_has_counts_shares_and_recall() {
     let page = html(&contents(&["a".to_owned(), "b".to_owned()], 0)).unwrap();
     // Row b: one image of 31 is predicted as a.

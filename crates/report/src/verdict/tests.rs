@@ -140,10 +140,17 @@ fn a_wide_interval_and_no_errors_are_named() {
     let it = verdict(&run, &grounds);
     assert_eq!(
         it[2],
-        "The interval is 0.16 wide, since the set has only 30 people: the score itself is known to about ± 0.08: \
-         compare two runs with `maskfit compare`."
+        "The interval is 0.16 wide, since the set has only 30 people, and the score itself is not known better than \
+         that. The interval of a difference is narrower: compare two runs with `maskfit compare`."
     );
     assert_eq!(it[3], "No image is predicted wrongly.");
+    // All resamples of few people may have the same score.
+    run.scores = vec![scope("joint", between(0.25, 0.25, 0.25 + 1e-12))];
+    let it = verdict(&run, &grounds);
+    assert!(it[0].starts_with("Macro F1 is 0.250 (no interval: no spread), and "), "{it:?}");
+    let want = "All resamples of the 30 people have the same score, so there is no interval, and the score is no more \
+                certain.";
+    assert_eq!(it[2], want);
 }
 
 #[test]
