@@ -69,6 +69,16 @@ pub struct GalleryPair {
     pub right: Vec<usize>,
 }
 
+impl Gallery {
+    /// Returns the images to explain, right and wrong ones in turn, so that those that are made in a limited time are
+    /// of both.
+    pub fn explained(&self) -> Vec<usize> {
+        let n = self.right.len().max(self.wrong.len());
+        let both = |at: usize| [&self.right, &self.wrong].map(|it| it.get(at).copied());
+        (0..n).flat_map(both).flatten().collect()
+    }
+}
+
 impl Collected {
     /// Chooses the images.
     ///
@@ -194,7 +204,11 @@ mod tests {
             (&[5][..], &[4][..])
         );
         // One of each predicted class.
-        assert_eq!((gallery.right, gallery.wrong), (vec![4, 0], vec![5, 6]));
+        assert_eq!((&gallery.right[..], &gallery.wrong[..]), (&[4, 0][..], &[5, 6][..]));
+        // In turn, the others after the fewer.
+        assert_eq!(gallery.explained(), [4, 5, 0, 6]);
+        let fewer = super::Gallery { right: vec![4], ..gallery };
+        assert_eq!(fewer.explained(), [4, 5, 6]);
         let shown = it.shown(5, "가,<b>.jpg");
         assert_eq!(
             (shown.name.as_str(), shown.loss, shown.is_correct),
