@@ -16,8 +16,8 @@ use minijinja::{
 use serde::{Deserialize as _, Serialize};
 
 use crate::{
-    contents::{Contents, Estimate, RunReport},
-    verdict::limit_of_p,
+    contents::{Contents, Estimate, FactorLabels, RunReport},
+    verdict::{is_trusted, limit_of_p},
 };
 use curves::{Chart, Summary};
 
@@ -44,6 +44,8 @@ struct Page<'a> {
 struct Drawn<'a> {
     charts: Vec<Chart>,
     summaries: Vec<Summary<'a>>,
+    /// The factors with doubted labels that the model is more likely wrong about.
+    doubted_by_a_weak_model: Vec<&'a str>,
     /// Below which p the largest gap of an attribute is significant, in words.
     limit: String,
 }
@@ -51,7 +53,9 @@ struct Drawn<'a> {
 impl Drawn<'_> {
     fn of(run: &RunReport) -> Drawn<'_> {
         let (charts, summaries) = (curves::charts(&run.curves), curves::summaries(&run.curves));
-        Drawn { charts, summaries, limit: limit(run) }
+        let is_weak = |it: &&FactorLabels| it.n_errors > 0 && !is_trusted(run, it);
+        let weak = run.labels.factors.iter().filter(is_weak).map(|it| it.factor.as_str());
+        Drawn { charts, summaries, doubted_by_a_weak_model: weak.collect(), limit: limit(run) }
     }
 }
 

@@ -380,17 +380,22 @@ fn calibration(run: &RunReport) -> Option<String> {
     ))
 }
 
-fn labels(run: &RunReport) -> Option<String> {
-    let share = |it: &FactorLabels| it.n_errors as f64 / it.n_labels.max(1) as f64;
+/// Returns the share of the labels that are likely errors.
+fn share(it: &FactorLabels) -> f64 {
+    it.n_errors as f64 / it.n_labels.max(1) as f64
+}
+
+/// Whether the labels that the model doubts are more likely wrong than the model.
+pub(crate) fn is_trusted(run: &RunReport, of: &FactorLabels) -> bool {
     // The first scope is the joint one, that of a single factor.
-    let accuracy = |it: &FactorLabels| {
-        let own = run.scores.iter().skip(1).find(|scope| scope.name == it.factor);
-        let scope = own.or_else(|| run.scores.first().filter(|_| run.scores.len() == 1));
-        scope?.accuracy.value
-    };
-    let is_named = |it: &&FactorLabels| {
-        NOISY.contains(&share(it)) && accuracy(it).is_some_and(|it| it >= TRUSTED)
-    };
+    let own = run.scores.iter().skip(1).find(|scope| scope.name == of.factor);
+    let scope = own.or_else(|| run.scores.first().filter(|_| run.scores.len() == 1));
+    let accuracy = scope.and_then(|it| it.accuracy.value);
+    share(of) <= *NOISY.end() && accuracy.is_some_and(|it| it >= TRUSTED)
+}
+
+fn labels(run: &RunReport) -> Option<String> {
+    let is_named = |it: &&FactorLabels| NOISY.contains(&share(it)) && is_trusted(run, it);
     let factors = run.labels.factors.iter().filter(is_named);
     let it = factors.max_by(|a, b| share(a).total_cmp(&share(b)))?;
     Some(format!(

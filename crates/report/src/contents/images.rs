@@ -82,6 +82,8 @@ pub struct LabelError {
     pub given: String,
     /// The suggested level.
     pub suggested: String,
+    /// The probability of the suggested level.
+    pub probability: f64,
     /// The probability of the given level.
     pub score: f64,
     /// A thumbnail of that image as a data URI.

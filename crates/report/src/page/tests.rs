@@ -119,6 +119,7 @@ fn contents(classes: &[String], n_images: usize) -> Contents {
         n_images: at,
         given: class(at),
         suggested: class(at + 1),
+        probability: 0.97,
         score: 0.01,
         image: image(),
     };
@@ -452,6 +453,23 @@ fn the_limit_of_p_is_beside_each_p() {
     let same = of.runs[0].attributes[0].clone();
     of.runs[0].attributes.extend([same.clone(), same, other]);
     assert_eq!(limit(&of), (3, "0.017 (0.05 / 3 attributes)".to_owned()));
+}
+
+#[test]
+fn labels_that_a_weak_model_doubts_come_with_a_warning() {
+    let mut of = contents(&["a".to_owned(), "b".to_owned()], 1);
+    let warning = "more likely wrong than the labels";
+    // The scope has an accuracy of 0.9, and 1 of 20 labels is doubted.
+    let page = html(&of).unwrap();
+    assert!(!page.contains(warning));
+    assert!(page.contains("<dt>Suggested <span class=\"num\">97.0 %</span></dt><dd>b</dd>"), "{page}");
+    of.runs[0].scores[1].accuracy = Estimate::of(0.79);
+    let page = html(&of).unwrap();
+    check(&page, 1);
+    assert_eq!(page.matches(warning).count(), 1);
+    of.runs[0].scores[1].accuracy = Estimate::of(0.8);
+    of.runs[0].labels.factors[0].n_errors = 5;
+    assert_eq!(html(&of).unwrap().matches(warning).count(), 1);
 }
 
 #[test]
