@@ -6,7 +6,7 @@ mod inputs;
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, bail};
-use base::table;
+use base::{Task, table};
 use data::Findings;
 use explain::{ColourMap, Explainer, Explanation, Target};
 use image::{Rgb, RgbImage, imageops};
@@ -70,7 +70,7 @@ pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<End> {
     let member = args.member.unwrap_or(0);
     let explainer = Explainer::new(&bundle, member)
         .with_context(|| format!("--member {member}: {}", args.run.display()))?;
-    let target = Target::parse(explainer.task(), args.factor.as_deref(), args.target.as_deref())?;
+    let target = target(args, explainer.task())?;
     let stage = args.stage.as_deref();
     if stage.is_some() && !args.method.needs_stage() {
         bail!("--stage: occlusion has no stage: leave it out, or choose another `--method`");
@@ -120,6 +120,13 @@ pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<End> {
     say!("table: {}", dir.join("explain.csv").display());
     say!("contact sheet of the first {}: {}", n.min(args.sheet), dir.join("sheet.png").display());
     Ok(End::Done)
+}
+
+/// Returns what is explained.
+fn target(args: &ExplainArgs, task: &Task) -> anyhow::Result<Target> {
+    let factor = args.factor.as_deref();
+    Target::parse(task, factor, None).context("--factor")?;
+    Target::parse(task, factor, args.target.as_deref()).context("--target")
 }
 
 /// The models that explain.

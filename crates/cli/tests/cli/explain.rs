@@ -110,12 +110,15 @@ fn what_the_network_does_not_have_is_an_error() {
     };
     fails(
         &["--factor", "masks"],
-        expect!["error: there is no factor `masks`: did you mean `mask`?"],
+        expect!["error: --factor: there is no factor `masks`: did you mean `mask`?"],
     );
     fails(
         &["--factor", "gender", "--target", "worn"],
-        expect!["error: there is no level `worn`: expected one of: male, female"],
+        expect!["error: --target: there is no level `worn`: expected one of: male, female"],
     );
+    let output = bench.run(&["explain", "runs/a", "--side", "valid", "--target", "foo", "-o", "maps"]);
+    let err = text(&output.stderr);
+    assert!(err.starts_with("error: --target: there is no class or level `foo`: "), "{err}");
     fails(
         &["--stage", "neck"],
         expect![
@@ -140,6 +143,16 @@ fn what_the_network_does_not_have_is_an_error() {
         expect![
             "error: name the images with `--images PATH`, or a set of the run with `--side valid`"
         ],
+    );
+    bench.fails(
+        &["explain", "runs/a", "--side", "test", "-o", "maps"],
+        expect![
+            "error: runs/a: `--side test`: its data has no test set: explain its validation set with `--side valid`, or name `--images`"
+        ],
+    );
+    bench.fails(
+        &["explain", "runs/a/valid.csv", "--side", "valid", "-o", "maps"],
+        expect!["error: runs/a/valid.csv: this is a file: name the folder of a run or a bundle"],
     );
 }
 

@@ -273,6 +273,10 @@ fn folders_without_predictions_are_refused() {
         expect!["error: people: there is no valid.csv: this is not a finished run: name a folder of `runs/`, or resume it with `--resume`"],
     );
     bench.fails(
+        &["report", "small.toml"],
+        expect!["error: small.toml: this is a file: name the folder of a run or a bundle"],
+    );
+    bench.fails(
         &["report", "runs/a", "./runs/a"],
         expect!["error: ./runs/a: is named twice: name each run once"],
     );
