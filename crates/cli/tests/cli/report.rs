@@ -33,7 +33,7 @@ fn a_run_ends_with_its_page_unless_it_is_told_otherwise() {
     check_alone(&made);
     assert!(made.contains("on the validation set (14 images of 2 people)"), "{made}");
     assert!(made.contains("optimistically biased"));
-    assert!(made.contains("incorrect") && made.contains("maskfit train runs/a/config.toml"));
+    assert!(made.contains("incorrect") && made.contains("maskfit train runs/a/config.toml --set run.name=a-again"));
 
     let out =
         bench.ok(&[&SHORT[..], &["--set", "run.name=b", "--set", "run.report=false"]].concat());
@@ -229,6 +229,8 @@ fn a_cross_validation_ends_with_its_page() {
     let made = page(&bench, "runs/folds/report.html");
     check_alone(&made);
     assert!(made.contains("on the out-of-fold predictions (56 images of 8 people)"), "{made}");
+    let repeated = "maskfit kfold runs/folds/config.toml --set run.name=folds-again";
+    assert!(made.contains(repeated), "{made}");
     assert!(made.contains("slightly optimistically biased") && made.contains("fold 1"), "{made}");
     // The folds have none of their own.
     assert!(!bench.path("runs/folds/fold-0/report.html").exists());
