@@ -265,10 +265,11 @@ fn rarest(run: &RunReport, of: &Grounds) -> Option<String> {
     // Of many classes only the worst have rows.
     let row = run.classes.first()?.rows.iter().find(|it| it.name == *name)?;
     let f1 = row.f1.value?;
-    let images = Unit::Image.count(*n).replacen(' ', " training ", 1);
+    let images = Unit::Image.count(*n);
     (f1 <= macro_f1 - BELOW).then(|| {
         format!(
-            "The rarest class, `{name}` with {images}, has an F1 of {f1:.3}, {:.3} below the mean.",
+            "Of the classes that have images here, `{name}` is the rarest in training ({images}): its F1 is {f1:.3}, \
+             {:.3} below the mean.",
             macro_f1 - f1
         )
     })

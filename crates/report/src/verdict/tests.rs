@@ -193,8 +193,8 @@ fn the_rarest_class_is_named_where_its_f1_is_low() {
     grounds.rarest = Some(("b".to_owned(), 12));
     let rows = vec![class("a", 0.2), class("b", 0.75)];
     run.classes = vec![ClassTable { rows, ..ClassTable::default() }];
-    let want =
-        "The rarest class, `b` with 12 training images, has an F1 of 0.750, 0.050 below the mean.";
+    let want = "Of the classes that have images here, `b` is the rarest in training (12 images): its F1 is 0.750, 0.050 \
+                below the mean.";
     assert_eq!(verdict(&run, &grounds)[2], want);
     run.classes[0].rows[1] = class("b", 0.76);
     assert_eq!(verdict(&run, &grounds).len(), 2);
