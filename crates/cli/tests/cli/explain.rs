@@ -230,6 +230,10 @@ fn maps_are_compared_with_the_areas_of_masks() {
     assert!(table.lines().next().unwrap().ends_with(",half_mass,on_area,area,other_on_area"));
     let rows = rows(&bench, "maps");
     assert_eq!(rows.len(), 12);
+    // The first has no image before it.
+    assert!(out.contains("\n  maps of the image before  "), "{out}");
+    let others: Vec<bool> = rows.iter().map(|it| it.ends_with(',')).collect();
+    assert!(others[0] && !others[1], "{table}");
     for row in rows {
         let field = |at: usize| row.split(',').nth(at).unwrap().parse::<f64>().unwrap();
         // The share of the map, and of the pixels: a mask covers a part of the face.
