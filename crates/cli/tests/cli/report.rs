@@ -105,7 +105,7 @@ fn what_is_missing_is_a_note_on_the_page() {
 #[test]
 fn names_of_values_and_classes_are_text() {
     let bench = Bench::new();
-    let mut table = "file,person,mask,site,use\n".to_owned();
+    let mut table = "file,person,mask,site,use,camera\n".to_owned();
     for person in 0..8 {
         for image in ["normal.jpg", "incorrect_mask.jpg", "mask1.jpg", "mask2.jpg"] {
             let path = bench.image(person, image);
@@ -113,12 +113,12 @@ fn names_of_values_and_classes_are_text() {
             let mask = ["<script>", "\"마스크, 착용\""][usize::from(image.starts_with("mask"))];
             let site = ["<b>north</b>", "\"남쪽, \"\"1\"\"\""][person % 2];
             let side = if person < 4 { "train" } else { "val" };
-            writeln!(table, "{name}/{image},{name},{mask},{site},{side}").unwrap();
+            writeln!(table, "{name}/{image},{name},{mask},{site},{side},one").unwrap();
         }
     }
     fs::write(bench.path("labels.csv"), table).unwrap();
     let source = "{ kind = \"table\", csv = \"labels.csv\", images = \"people/train/images\", image = \"file\", \
-                  group = \"person\", label = \"mask\", attributes = [\"site\"], split = \"use\" }";
+                  group = \"person\", label = \"mask\", attributes = [\"site\", \"camera\"], split = \"use\" }";
     let profiles = "{ kind = \"mask_profiles\", root = \"people/train\" }";
     let config = SMALL.replace(profiles, source) + "\n[head]\nkind = \"joint\"\n";
     fs::write(bench.path("small.toml"), config).unwrap();
@@ -131,6 +131,8 @@ fn names_of_values_and_classes_are_text() {
         assert!(made.contains(name), "{name}");
     }
     assert!(made.contains("permutation of the values over"), "{made}");
+    let note = "There are no scores by <code>camera</code>: it has one value in all of these images.";
+    assert!(made.contains(note), "{made}");
 }
 
 #[test]
