@@ -28,8 +28,16 @@ pub(super) struct Input {
     pub(super) content: Content,
     /// The number of the model that explains it.
     pub(super) member: usize,
-    /// The name of its true class, if it is known.
-    pub(super) truth: Option<String>,
+    /// Its true class, if it is known.
+    pub(super) truth: Option<Truth>,
+}
+
+/// The true class of an image.
+#[derive(Clone)]
+pub(super) struct Truth {
+    pub(super) name: String,
+    /// Whether the run predicted it.
+    pub(super) is_predicted: bool,
 }
 
 /// Returns the images to explain, at least one.
@@ -139,7 +147,10 @@ fn labelled(
             path: Path::new(name).to_owned(),
             content: example.content.clone(),
             member,
-            truth: Some(table.task.class_name(projected.classes[at], scope)),
+            truth: Some(Truth {
+                name: table.task.class_name(projected.classes[at], scope),
+                is_predicted: projected.predicted[at] == projected.classes[at],
+            }),
         })
     };
     chosen.into_iter().map(input).collect()
