@@ -101,6 +101,7 @@ pub fn html(contents: &Contents) -> Result<String, PageError> {
     templates.add_filter("score", |it: Value| number(&it, |it| format!("{it:.3}")));
     templates.add_filter("signed", |it: Value| number(&it, |it| format!("{it:+.3}")));
     templates.add_filter("percent", |it: Value| number(&it, percent));
+    templates.add_filter("points", |it: Value| number(&it, |it| format!("{:.1}", 100.0 * it)));
     templates.add_filter("short", |it: Value| number(&it, short));
     templates.add_filter("at", |it: Value| number(&it, |it| short((it * 10.0).round() / 10.0)));
     templates.add_filter("upper_first", |it: &str| upper_first(it));

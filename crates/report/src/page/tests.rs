@@ -439,6 +439,13 @@ fn a_difference_is_called_better_or_worse_only_outside_its_interval() {
 }
 
 #[test]
+fn a_gap_is_in_percentage_points() {
+    let page = html(&contents(&names(2), 1)).unwrap();
+    let gap = "<b>20.0 percentage points</b> <span class=\"limits\">[15.0, 25.0]</span>";
+    assert!(page.contains(gap), "{page}");
+}
+
+#[test]
 fn the_limit_of_p_is_beside_each_p() {
     let mut of = contents(&names(2), 1);
     let limit = |of: &Contents| {

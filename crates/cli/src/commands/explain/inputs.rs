@@ -33,7 +33,6 @@ pub(super) struct Input {
 }
 
 /// The true class of an image.
-#[derive(Clone)]
 pub(super) struct Truth {
     pub(super) name: String,
     /// Whether the run predicted it.
