@@ -247,7 +247,9 @@ fn with_way_on(err: RunError, again: &str) -> anyhow::Error {
              another name with `--set run.name=NAME`",
             argument(&dir)
         ),
-        false => anyhow!("{shown}: a run of this name exists: choose another name with `--set run.name=NAME`"),
+        false => anyhow!(
+            "{shown}: a run of this name exists: choose another name with `--set run.name=NAME`"
+        ),
     }
 }
 

@@ -116,7 +116,8 @@ fn what_the_network_does_not_have_is_an_error() {
         &["--factor", "gender", "--target", "worn"],
         expect!["error: --target: there is no level `worn`: expected one of: male, female"],
     );
-    let output = bench.run(&["explain", "runs/a", "--side", "valid", "--target", "foo", "-o", "maps"]);
+    let output =
+        bench.run(&["explain", "runs/a", "--side", "valid", "--target", "foo", "-o", "maps"]);
     let err = text(&output.stderr);
     assert!(err.starts_with("error: --target: there is no class or level `foo`: "), "{err}");
     fails(

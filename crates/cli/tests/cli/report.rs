@@ -33,7 +33,10 @@ fn a_run_ends_with_its_page_unless_it_is_told_otherwise() {
     check_alone(&made);
     assert!(made.contains("on the validation set (14 images of 2 people)"), "{made}");
     assert!(made.contains("optimistically biased"));
-    assert!(made.contains("incorrect") && made.contains("maskfit train runs/a/config.toml --set run.name=a-again"));
+    assert!(
+        made.contains("incorrect")
+            && made.contains("maskfit train runs/a/config.toml --set run.name=a-again")
+    );
 
     let out =
         bench.ok(&[&SHORT[..], &["--set", "run.name=b", "--set", "run.report=false"]].concat());
@@ -131,7 +134,8 @@ fn names_of_values_and_classes_are_text() {
         assert!(made.contains(name), "{name}");
     }
     assert!(made.contains("permutation of the values over"), "{made}");
-    let note = "There are no scores by <code>camera</code>: it has one value in all of these images.";
+    let note =
+        "There are no scores by <code>camera</code>: it has one value in all of these images.";
     assert!(made.contains(note), "{made}");
 }
 

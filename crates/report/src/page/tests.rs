@@ -469,7 +469,10 @@ fn labels_that_a_weak_model_doubts_come_with_a_warning() {
     // The scope has an accuracy of 0.9, and 1 of 20 labels is doubted.
     let page = html(&of).unwrap();
     assert!(!page.contains(warning));
-    assert!(page.contains("<dt>Suggested <span class=\"num\">97.0 %</span></dt><dd>b</dd>"), "{page}");
+    assert!(
+        page.contains("<dt>Suggested <span class=\"num\">97.0 %</span></dt><dd>b</dd>"),
+        "{page}"
+    );
     of.runs[0].scores[1].accuracy = Estimate::of(0.79);
     let page = html(&of).unwrap();
     check(&page, 1);

@@ -167,7 +167,10 @@ fn of_one_value(names: &[String]) -> Option<String> {
     let shown: Vec<String> = names.iter().map(|it| format!("`{it}`")).collect();
     let what = if names.len() == 1 { "it has" } else { "each has" };
     (!names.is_empty()).then(|| {
-        format!("There are no scores by {}: {what} one value in all of these images.", shown.join(", "))
+        format!(
+            "There are no scores by {}: {what} one value in all of these images.",
+            shown.join(", ")
+        )
     })
 }
 
