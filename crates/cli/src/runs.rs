@@ -450,6 +450,9 @@ pub(crate) fn bundle_dirs(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
             instead_of(path, &Experiment::load(&[])?.run.dir)
         );
     }
+    if path.is_file() {
+        bail!("{}: this is a file: name the folder of a run or a bundle", path.display());
+    }
     if is_kfold(path) {
         if !path.join("report.toml").is_file() {
             bail!(

@@ -16,6 +16,8 @@ pub(crate) const MANY: usize = 30;
 /// Number of rows to show with many classes.
 const N_SHOWN: usize = 15;
 
+/// What stands for a score that is undefined, or says nothing.
+const NONE: &str = "-";
 /// Width of a bar.
 const BAR: usize = 7;
 /// Maximum width of the name of a class: with it a marked row has [`WIDTH`] columns.
@@ -58,7 +60,7 @@ pub(crate) fn report(title: &str, report: &Report, files: &Path) -> String {
     let top = format!("top-{}", joint.scores.k);
     let header = ["", "macro F1", "95 % CI", "accuracy", "bal. acc", &top, "log loss", "ECE"];
     let mut rows = vec![header.map(str::to_owned)];
-    for ScopeReport { name, scores, macro_f1, .. } in &report.scopes {
+    for ScopeReport { name, scores, macro_f1, classes, .. } in &report.scopes {
         let cell = |score: f64| format!("{score:.4}");
         rows.push([
             cut(name, SCOPE),
@@ -66,7 +68,8 @@ pub(crate) fn report(title: &str, report: &Report, files: &Path) -> String {
             format!("{:.3}-{:.3}", macro_f1.low, macro_f1.high),
             cell(scores.accuracy),
             cell(scores.balanced_accuracy),
-            cell(scores.top_k),
+            // All classes are among so many.
+            if scores.k < classes.len() { cell(scores.top_k) } else { NONE.to_owned() },
             cell(scores.log_loss),
             cell(scores.expected_calibration_error),
         ]);
@@ -99,7 +102,7 @@ fn attribute_table(it: &AttributeReport, unit: Unit) -> String {
     let mut rows = vec![header.map(str::to_owned)];
     for row in &it.values {
         let interval = |it: Interval| match it.low.is_nan() {
-            true => "-".to_owned(),
+            true => NONE.to_owned(),
             false => format!("{:.3}-{:.3}", it.low, it.high),
         };
         rows.push([
@@ -170,12 +173,10 @@ fn class_table(scope: &ScopeReport) -> String {
     let (best, worst) = extremes(scope).unzip();
     for (class, name) in scope.classes.iter().enumerate() {
         let it = scope.confusion.class(class);
+        let [precision, recall, f1] = scores(scope, class);
         let row = format!(
-            "{class:>3} {}  {:>9.3}  {:>6.3}  {:>8.3}  {}  {:>7}",
+            "{class:>3} {}  {precision:>9}  {recall:>6}  {f1:>8}  {}  {:>7}",
             padded(&cut(name, width), width),
-            it.precision,
-            it.recall,
-            it.f1,
             padded(&bar(it.f1), BAR),
             it.support
         );
@@ -189,11 +190,20 @@ fn class_table(scope: &ScopeReport) -> String {
     text
 }
 
-/// Returns the classes with the highest and the lowest F1, the first of several; `None` if there is no
-/// difference. Classes that neither occur nor are predicted have none.
+/// Formats precision, recall and F1 of a class; one that is undefined is [`NONE`].
+fn scores(scope: &ScopeReport, class: usize) -> [String; 3] {
+    let it = scope.confusion.class(class);
+    let (n, n_predicted) = (it.support, scope.confusion.n_predicted(class));
+    let scores = [(it.precision, n_predicted), (it.recall, n), (it.f1, n + n_predicted)];
+    scores.map(|(score, of)| if of > 0 { format!("{score:.3}") } else { NONE.to_owned() })
+}
+
+/// Returns the classes with the highest and the lowest F1 of those that occur, the first of several; `None` if there
+/// is no difference.
 fn extremes(scope: &ScopeReport) -> Option<(usize, usize)> {
     let f1 = |class: usize| scope.confusion.class(class).f1;
-    let all = scope.confusion.worst();
+    let mut all = scope.confusion.worst();
+    all.retain(|&it| scope.confusion.class(it).support > 0);
     let best = all.iter().copied().max_by(|&a, &b| f1(a).total_cmp(&f1(b)).then(b.cmp(&a)))?;
     let worst = all.iter().copied().min_by(|&a, &b| f1(a).total_cmp(&f1(b)).then(a.cmp(&b)))?;
     (f1(best) > f1(worst)).then_some((best, worst))
@@ -213,7 +223,7 @@ fn worst_classes(scope: &ScopeReport) -> String {
     let header = ["", "class", "precision", "recall", "f1-score", "", "support"];
     let rows = worst.iter().take(N_SHOWN).map(|&class| {
         let it = scope.confusion.class(class);
-        let [precision, recall, f1] = [it.precision, it.recall, it.f1].map(|it| format!("{it:.3}"));
+        let [precision, recall, f1] = scores(scope, class);
         let (number, name) = (class.to_string(), cut(&scope.classes[class], NAME));
         let bar = padded(&bar(it.f1), BAR);
         [number, name, precision, recall, f1, bar, it.support.to_string()]
@@ -342,24 +352,35 @@ mod tests {
 
     #[test]
     fn classes_are_aligned_within_80_columns_and_the_best_and_the_worst_are_marked() {
-        let levels = ["마스크 착용", "a class with a name that is too long", "없음"];
+        let levels = ["마스크 착용", "a class with a name that is too long", "없음", "d"];
         let task = Task::new(vec![Factor::new("mask", &levels)]);
         let mut evaluation = Evaluation::new(&task);
         for (image, (class, predicted)) in
-            [(0, 0), (0, 1), (1, 1), (1, 1), (1, 1)].into_iter().enumerate()
+            [(0, 0), (0, 1), (1, 1), (1, 1), (1, 1), (0, 3)].into_iter().enumerate()
         {
-            add(&mut evaluation, 3, class, predicted, image);
+            add(&mut evaluation, 4, class, predicted, image);
         }
         let text = report("validation set", &evaluation.report(Seed(0)), Path::new("valid"));
         let text = anstream::adapter::strip_str(&text).to_string();
         let table = text.split_once("\n\n").unwrap().0;
         expect_test::expect![[r#"
-            validation set: 5 images of 5 groups
+            validation set: 6 images of 6 groups
                 class                   precision  recall  f1-score           support
-              0 마스크 착용                 1.000   0.500     0.667  ████▋          2  worst
+              0 마스크 착용                 1.000   0.333     0.500  ███▌           3  worst
               1 a class with a name t…      0.750   1.000     0.857  ██████         3  best
-              2 없음                        0.000   0.000     0.000                 0"#]]
+              2 없음                            -       -         -                 0
+              3 d                           0.000       -     0.000                 0"#]]
         .assert_eq(table);
+        // Two of four classes mean something, two of two nothing.
+        let scores = |text: &str| {
+            let line = text.lines().rfind(|it| it.starts_with("joint") || it.starts_with("mask"));
+            line.unwrap().split_whitespace().nth(5).unwrap().to_owned()
+        };
+        assert_ne!(scores(&text), "-");
+        let mut evaluation = Evaluation::new(&Task::new(vec![Factor::new("mask", &["a", "b"])]));
+        add(&mut evaluation, 2, 0, 1, 0);
+        let text = report("validation set", &evaluation.report(Seed(0)), Path::new("valid"));
+        assert_eq!(scores(&anstream::adapter::strip_str(&text).to_string()), "-");
         assert!(table.lines().all(|it| it.width() <= 80), "{table}");
     }
 

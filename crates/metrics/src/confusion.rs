@@ -68,6 +68,11 @@ impl Confusion {
         self.counts.get(&(actual, predicted)).copied().unwrap_or(0)
     }
 
+    /// The number of images predicted as a class.
+    pub fn n_predicted(&self, class: usize) -> usize {
+        self.predicted[class]
+    }
+
     /// Returns the scores of a class.
     pub fn class(&self, class: usize) -> ClassScore {
         let hits = self.count(class, class);
@@ -137,6 +142,7 @@ mod tests {
     #[test]
     fn a_class_without_images_scores_zero() {
         let it = Confusion::new(4).class(3);
+        assert_eq!(Confusion::new(4).n_predicted(3), 0);
         assert_eq!((it.precision, it.recall, it.f1, it.support), (0.0, 0.0, 0.0, 0));
     }
 }

@@ -41,6 +41,8 @@ pub struct LabelIssue {
     pub given: usize,
     /// The predicted level: differs from `given` if the label is an error.
     pub suggested: usize,
+    /// Its probability, pooled as that of the given level.
+    pub probability: f64,
     /// The quality of the given label, from 0 (certainly wrong) to 1.
     pub score: f64,
     /// Whether the label is an error by the thresholds.
@@ -140,7 +142,17 @@ fn issues_of(predictions: &Predictions, factor: usize, by: LabelScore) -> Vec<La
             LabelScore::NormalisedMargin => (p[given] - others + 1.0) / 2.0,
         };
         let suggested = if is_error { likeliest } else { argmax(&p) };
-        LabelIssue { factor, group, images, is_of_group, given, suggested, score, is_error }
+        LabelIssue {
+            factor,
+            group,
+            images,
+            is_of_group,
+            given,
+            suggested,
+            probability: p[suggested],
+            score,
+            is_error,
+        }
     };
     labels.into_iter().map(issue).collect()
 }

@@ -58,6 +58,15 @@ impl Collected {
         scores.filter(|it| it.values.len() > 1).collect()
     }
 
+    /// Returns the names of the attributes that have one value in all images, so that there is nothing to compare.
+    pub fn of_one_value(&self, attributes: &[AttributeOf]) -> Vec<String> {
+        let has_one = |it: &&AttributeOf| {
+            let first = it.of_images.first();
+            first.is_some() && it.of_images.iter().all(|value| Some(value) == first)
+        };
+        attributes.iter().filter(has_one).map(|it| it.name.clone()).collect()
+    }
+
     /// Returns the true levels of a factor as an attribute.
     fn factor(&self, idx: usize) -> AttributeOf {
         let factor = &self.task.factors[idx];
@@ -341,6 +350,9 @@ mod tests {
         assert!(it.by_attribute(&[attribute(vec![0, 2])]).is_empty());
         // One value is the whole set.
         assert!(it.by_attribute(&[attribute(vec![0, 0])]).is_empty());
+        let all = [attribute(vec![0, 1]), attribute(vec![1, 1])];
+        assert!(it.of_one_value(&all[..1]).is_empty());
+        assert_eq!(it.of_one_value(&all), ["site"]);
         assert_eq!(it.by_attribute(&[attribute(vec![0, 1])]).len(), 1);
     }
 }

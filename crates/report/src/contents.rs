@@ -67,7 +67,7 @@ pub struct RunReport {
     pub attributes: Vec<AttributeScores>,
     /// Likely label errors.
     pub labels: LabelErrors,
-    /// Grad-CAM of some images: right ones, then wrong ones.
+    /// Grad-CAM of some images: right and wrong ones in turn.
     pub maps: Vec<MapShown>,
     /// What the maps show, such as the factor and the stage.
     pub maps_of: String,

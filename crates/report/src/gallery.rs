@@ -2,7 +2,7 @@
 //!
 //! Of equal ones the first come first.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::HashSet};
 
 use base::task::Scope;
 
@@ -63,10 +63,20 @@ pub struct Gallery {
 pub struct GalleryPair {
     /// The confusion.
     pub pair: PairCount,
-    /// Images that are confused, the most confident first.
+    /// Images that are confused, the most confident of each group first.
     pub wrong: Vec<usize>,
-    /// Right images of the class that is predicted instead, the most confident first.
+    /// Right images of the class that is predicted instead, the most confident of each group first.
     pub right: Vec<usize>,
+}
+
+impl Gallery {
+    /// Returns the images to explain, right and wrong ones in turn, so that those that are made in a limited time are
+    /// of both.
+    pub fn explained(&self) -> Vec<usize> {
+        let n = self.right.len().max(self.wrong.len());
+        let both = |at: usize| [&self.right, &self.wrong].map(|it| it.get(at).copied());
+        (0..n).flat_map(both).flatten().collect()
+    }
 }
 
 impl Collected {
@@ -75,7 +85,6 @@ impl Collected {
     /// Of those to explain, the most confident of each predicted class come first, so that the classes differ.
     pub fn gallery(&self, limits: Limits) -> Gallery {
         let all = || 0..self.records.len();
-        let certain = |it: &Record| -it.probability;
         let wrong: Vec<usize> = all().filter(|&it| !self.records[it].is_correct()).collect();
         let right: Vec<usize> = all().filter(|&it| self.records[it].is_correct()).collect();
         let joint = self.report.joint();
@@ -90,16 +99,16 @@ impl Collected {
             let right = right.iter().filter(is_right).copied();
             GalleryPair {
                 pair: pair(joint, of),
-                wrong: self.lowest(wrong.collect(), limits.of_pair, certain),
-                right: self.lowest(right.collect(), limits.of_pair, certain),
+                wrong: self.various(wrong.collect(), limits.of_pair, |it| it.group),
+                right: self.various(right.collect(), limits.of_pair, |it| it.group),
             }
         });
         Gallery {
             pairs: pairs.collect(),
             top_losses: self.lowest(all().collect(), limits.top_losses, |it| it.of_actual),
             least_certain: self.lowest(all().collect(), limits.least_certain, |it| it.probability),
-            right: self.various(right, limits.maps),
-            wrong: self.various(wrong, limits.maps),
+            right: self.various(right, limits.maps, |it| it.predicted),
+            wrong: self.various(wrong, limits.maps, |it| it.predicted),
         }
     }
 
@@ -116,15 +125,12 @@ impl Collected {
         of
     }
 
-    /// Returns the `n` most confident images, first one of each predicted class.
-    fn various(&self, of: Vec<usize>, n: usize) -> Vec<usize> {
+    /// Returns the `n` most confident images, first one of each `kind`.
+    fn various(&self, of: Vec<usize>, n: usize, kind: impl Fn(&Record) -> usize) -> Vec<usize> {
         let n_all = of.len();
         let sorted = self.lowest(of, n_all, |it| -it.probability);
-        let mut is_taken = vec![false; self.task.n_classes()];
-        let is_first = |it: &usize| {
-            let class = self.records[*it].predicted;
-            is_taken.get_mut(class).is_some_and(|it| !std::mem::replace(it, true))
-        };
+        let mut taken = HashSet::new();
+        let is_first = |it: &usize| taken.insert(kind(&self.records[*it]));
         let (first, others): (Vec<usize>, Vec<usize>) = sorted.into_iter().partition(is_first);
         first.into_iter().chain(others).take(n).collect()
     }
@@ -155,7 +161,10 @@ mod tests {
     use metrics::Prediction;
 
     use super::Limits;
-    use crate::collector::{Collected, Collector};
+    use crate::{
+        collector::{Collected, Collector},
+        testing::{collected, two_factors},
+    };
 
     /// Images of the class of the first number, with this probability of class a.
     fn of(images: &[(usize, f64)]) -> Collected {
@@ -194,7 +203,11 @@ mod tests {
             (&[5][..], &[4][..])
         );
         // One of each predicted class.
-        assert_eq!((gallery.right, gallery.wrong), (vec![4, 0], vec![5, 6]));
+        assert_eq!((&gallery.right[..], &gallery.wrong[..]), (&[4, 0][..], &[5, 6][..]));
+        // In turn, the others after the fewer.
+        assert_eq!(gallery.explained(), [4, 5, 0, 6]);
+        let fewer = super::Gallery { right: vec![4], ..gallery };
+        assert_eq!(fewer.explained(), [4, 5, 6]);
         let shown = it.shown(5, "가,<b>.jpg");
         assert_eq!(
             (shown.name.as_str(), shown.loss, shown.is_correct),
@@ -205,6 +218,17 @@ mod tests {
             ("a", "b", 1.0)
         );
         assert!((it.shown(1, "").loss.unwrap() - 10.0_f64.ln()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_pair_shows_images_of_several_groups() {
+        // All are equally certain: of group 5 the first comes first, and the other one last.
+        let images = vec![(0, 1, 0), (1, 1, 5), (1, 1, 5), (1, 1, 6), (1, 1, 7)];
+        let it = collected(&(two_factors().0, images));
+        assert_eq!(it.gallery(Limits::of(1)).pairs[0].right, [1, 3, 4]);
+        let of_pair = 4;
+        let gallery = it.gallery(Limits { of_pair, ..Limits::of(1) });
+        assert_eq!(gallery.pairs[0].right, [1, 3, 4, 2]);
     }
 
     #[test]

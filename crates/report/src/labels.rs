@@ -44,6 +44,7 @@ pub fn label_errors(
             n_images: issue.images.len(),
             given: factor.levels[issue.given].clone(),
             suggested: factor.levels[issue.suggested].clone(),
+            probability: issue.probability,
             score: issue.score,
             image: None,
         });
@@ -75,6 +76,10 @@ mod tests {
             ("박, <i>", "e", 2)
         );
         assert_eq!((row.given.as_str(), row.suggested.as_str()), ("<a>", "b"));
+        // The geometric means of 0.3, 0.1 and of 0.7, 0.9, normalised.
+        let [given, suggested] = [0.03_f64.sqrt(), 0.63_f64.sqrt()];
+        assert!((row.probability - suggested / (given + suggested)).abs() < 1e-6, "{row:?}");
+        assert!((row.score - given / (given + suggested)).abs() < 1e-6, "{row:?}");
         assert_eq!((found.factors[0].n_labels, found.factors[0].n_errors), (3, 1));
         assert!(label_errors(&it, &[], &[], 0).1.is_empty());
     }

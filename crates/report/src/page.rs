@@ -13,11 +13,11 @@ use minijinja::{
     AutoEscape, Environment, HtmlEscape, UndefinedBehavior, Value, syntax::SyntaxConfig,
     value::Serde,
 };
-use serde::Serialize;
+use serde::{Deserialize as _, Serialize};
 
 use crate::{
-    contents::{Contents, RunReport},
-    verdict::limit_of_p,
+    contents::{Contents, Estimate, FactorLabels, RunReport},
+    verdict::{is_trusted, limit_of_p},
 };
 use curves::{Chart, Summary};
 
@@ -44,6 +44,8 @@ struct Page<'a> {
 struct Drawn<'a> {
     charts: Vec<Chart>,
     summaries: Vec<Summary<'a>>,
+    /// The factors with doubted labels that the model is more likely wrong about.
+    doubted_by_a_weak_model: Vec<&'a str>,
     /// Below which p the largest gap of an attribute is significant, in words.
     limit: String,
 }
@@ -51,7 +53,9 @@ struct Drawn<'a> {
 impl Drawn<'_> {
     fn of(run: &RunReport) -> Drawn<'_> {
         let (charts, summaries) = (curves::charts(&run.curves), curves::summaries(&run.curves));
-        Drawn { charts, summaries, limit: limit(run) }
+        let is_weak = |it: &&FactorLabels| it.n_errors > 0 && !is_trusted(run, it);
+        let weak = run.labels.factors.iter().filter(is_weak).map(|it| it.factor.as_str());
+        Drawn { charts, summaries, doubted_by_a_weak_model: weak.collect(), limit: limit(run) }
     }
 }
 
@@ -97,12 +101,16 @@ pub fn html(contents: &Contents) -> Result<String, PageError> {
     templates.add_filter("score", |it: Value| number(&it, |it| format!("{it:.3}")));
     templates.add_filter("signed", |it: Value| number(&it, |it| format!("{it:+.3}")));
     templates.add_filter("percent", |it: Value| number(&it, percent));
+    templates.add_filter("points", |it: Value| number(&it, |it| format!("{:.1}", 100.0 * it)));
     templates.add_filter("short", |it: Value| number(&it, short));
     templates.add_filter("at", |it: Value| number(&it, |it| short((it * 10.0).round() / 10.0)));
     templates.add_filter("upper_first", |it: &str| upper_first(it));
     templates.add_filter("ticked", |it: &str| ticked(it));
     templates.add_filter("data_uri", |it: &str| data_uri(it));
     templates.add_filter("count", |it: usize| count(it));
+    templates.add_test("without_spread", |it: Value| {
+        Estimate::deserialize(it).is_ok_and(|it| it.has_no_spread())
+    });
     for (name, text) in TEMPLATES {
         templates.add_template(name, text)?;
     }

@@ -8,7 +8,7 @@
 //! - the estimate: of a run that was trained on all the data after a cross-validation, the score of that. Where the
 //!   images were trained on, nothing else is said of them.
 //! - the test set: where a cross-validation has predictions for it.
-//! - a small set: the interval of macro F1 is wider than 0.1.
+//! - a small set: the interval of macro F1 is wider than 0.1, or has no width.
 //! - the worst factor: of several factors, the one that is wrong in most of the wrong images; of one factor, the most
 //!   frequent confusion, if it has at least a tenth of all errors.
 //! - the rarest class: the class of the set with the fewest training images has at most half as many as the median
@@ -135,6 +135,7 @@ fn score(run: &RunReport, of: &Grounds) -> Option<String> {
 /// Formats the limits of a number in brackets.
 fn interval(it: Estimate) -> String {
     match (it.low, it.high) {
+        _ if it.has_no_spread() => " (no interval: no spread)".to_owned(),
         (Some(low), Some(high)) => format!(" (95 % CI {low:.3} to {high:.3})"),
         _ => String::new(),
     }
@@ -216,11 +217,16 @@ fn small(run: &RunReport, of: &Grounds) -> Option<String> {
     let it = run.scores.first()?.macro_f1;
     let width = it.high? - it.low?;
     let groups = of.unit.count(of.n_groups);
+    if it.has_no_spread() {
+        return Some(format!(
+            "All resamples of the {groups} have the same score, so there is no interval, and the score is no more \
+             certain."
+        ));
+    }
     (width > WIDE).then(|| {
         format!(
-            "The interval is {width:.2} wide, since the set has only {groups}: the score itself is known to about ± \
-             {:.2}: compare two runs with `maskfit compare`.",
-            width / 2.0
+            "The interval is {width:.2} wide, since the set has only {groups}, and the score itself is not known \
+             better than that. The interval of a difference is narrower: compare two runs with `maskfit compare`."
         )
     })
 }
@@ -259,10 +265,11 @@ fn rarest(run: &RunReport, of: &Grounds) -> Option<String> {
     // Of many classes only the worst have rows.
     let row = run.classes.first()?.rows.iter().find(|it| it.name == *name)?;
     let f1 = row.f1.value?;
-    let images = Unit::Image.count(*n).replacen(' ', " training ", 1);
+    let images = Unit::Image.count(*n);
     (f1 <= macro_f1 - BELOW).then(|| {
         format!(
-            "The rarest class, `{name}` with {images}, has an F1 of {f1:.3}, {:.3} below the mean.",
+            "Of the classes that have images here, `{name}` is the rarest in training ({images}): its F1 is {f1:.3}, \
+             {:.3} below the mean.",
             macro_f1 - f1
         )
     })
@@ -374,17 +381,22 @@ fn calibration(run: &RunReport) -> Option<String> {
     ))
 }
 
-fn labels(run: &RunReport) -> Option<String> {
-    let share = |it: &FactorLabels| it.n_errors as f64 / it.n_labels.max(1) as f64;
+/// Returns the share of the labels that are likely errors.
+fn share(it: &FactorLabels) -> f64 {
+    it.n_errors as f64 / it.n_labels.max(1) as f64
+}
+
+/// Whether the labels that the model doubts are more likely wrong than the model.
+pub(crate) fn is_trusted(run: &RunReport, of: &FactorLabels) -> bool {
     // The first scope is the joint one, that of a single factor.
-    let accuracy = |it: &FactorLabels| {
-        let own = run.scores.iter().skip(1).find(|scope| scope.name == it.factor);
-        let scope = own.or_else(|| run.scores.first().filter(|_| run.scores.len() == 1));
-        scope?.accuracy.value
-    };
-    let is_named = |it: &&FactorLabels| {
-        NOISY.contains(&share(it)) && accuracy(it).is_some_and(|it| it >= TRUSTED)
-    };
+    let own = run.scores.iter().skip(1).find(|scope| scope.name == of.factor);
+    let scope = own.or_else(|| run.scores.first().filter(|_| run.scores.len() == 1));
+    let accuracy = scope.and_then(|it| it.accuracy.value);
+    share(of) <= *NOISY.end() && accuracy.is_some_and(|it| it >= TRUSTED)
+}
+
+fn labels(run: &RunReport) -> Option<String> {
+    let is_named = |it: &&FactorLabels| NOISY.contains(&share(it)) && is_trusted(run, it);
     let factors = run.labels.factors.iter().filter(is_named);
     let it = factors.max_by(|a, b| share(a).total_cmp(&share(b)))?;
     Some(format!(

@@ -64,7 +64,7 @@ pub enum RunError {
         source: io::Error,
     },
     /// A run of this name exists.
-    #[error("{}: a run of this name exists: choose another `run.name`, or resume it with `--resume {}`", .0.display(), .0.display())]
+    #[error("{}: a run of this name exists: choose another name with `--set run.name=NAME`, or resume it with `--resume {}`", .0.display(), .0.display())]
     Exists(PathBuf),
     /// No run of this name exists.
     #[error("{}: there is no run here: name a folder of `runs/`, or `latest`", .0.display())]

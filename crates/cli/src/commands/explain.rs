@@ -6,9 +6,9 @@ mod inputs;
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, bail};
-use base::table;
+use base::{Task, table};
 use data::Findings;
-use explain::{ColourMap, Explainer, Explanation, Target};
+use explain::{ColourMap, Explainer, Explanation, Method, Target};
 use image::{Rgb, RgbImage, imageops};
 use infer::Bundle;
 use trainer::{Callback as _, DeviceSetting, kfold::is_kfold};
@@ -70,7 +70,7 @@ pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<End> {
     let member = args.member.unwrap_or(0);
     let explainer = Explainer::new(&bundle, member)
         .with_context(|| format!("--member {member}: {}", args.run.display()))?;
-    let target = Target::parse(explainer.task(), args.factor.as_deref(), args.target.as_deref())?;
+    let target = target(args, explainer.task())?;
     let stage = args.stage.as_deref();
     if stage.is_some() && !args.method.needs_stage() {
         bail!("--stage: occlusion has no stage: leave it out, or choose another `--method`");
@@ -120,6 +120,13 @@ pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<End> {
     say!("table: {}", dir.join("explain.csv").display());
     say!("contact sheet of the first {}: {}", n.min(args.sheet), dir.join("sheet.png").display());
     Ok(End::Done)
+}
+
+/// Returns what is explained.
+fn target(args: &ExplainArgs, task: &Task) -> anyhow::Result<Target> {
+    let factor = args.factor.as_deref();
+    Target::parse(task, factor, None).context("--factor")?;
+    Target::parse(task, factor, args.target.as_deref()).context("--target")
 }
 
 /// The models that explain.
@@ -200,7 +207,10 @@ fn make(
         output.write(&file, &png(&drawn))?;
         if idx < args.sheet {
             let label = format!("{} {:.3}", it.name, it.probability);
-            let truth = input.truth.as_ref().map(|it| format!("label: {it}"));
+            let truth = input.truth.as_ref().map(|it| {
+                let sign = if it.is_predicted { "✓" } else { "✗" };
+                format!("{sign} label: {}", it.name)
+            });
             let lines = [Some(input.name.clone()), Some(label), truth].into_iter().flatten();
             cells.push(Cell::named(Some(thumbnail(&drawn)), lines.collect()));
         }
@@ -208,7 +218,7 @@ fn make(
             image: input.name.clone(),
             file,
             fold: input.member,
-            truth: input.truth.clone(),
+            truth: input.truth.as_ref().map(|it| it.name.clone()),
             target: it.name.clone(),
             probability: it.probability,
             half_mass: it.heatmap.half_mass(),
@@ -216,17 +226,21 @@ fn make(
         });
         terminal.progress("explaining", idx + 1, images.len());
     }
-    let stage = match args.method.needs_stage() {
-        true => {
-            let last = explainers.usual.stages().last().map_or("", String::as_str);
-            format!(" of {}", args.stage.as_deref().unwrap_or(last))
-        }
-        false => String::new(),
-    };
-    let title = format!("{}{stage}", args.method);
+    let last = explainers.usual.stages().last().map_or("", String::as_str);
+    let title = title(args.method, args.stage.as_deref().unwrap_or(last));
     let sheet = Sheet { title, cells, columns: Sheet::COLUMNS, together: 1 }.draw();
     output.write("sheet.png", &png(&sheet))?;
     Ok(rows)
+}
+
+/// Returns the title of the contact sheet, which says what the colours of [`ColourMap::default`] mean.
+fn title(method: Method, stage: &str) -> String {
+    let what = match method {
+        Method::GradCam => format!("Grad-CAM of {stage}"),
+        Method::GradCamPlusPlus => format!("Grad-CAM++ of {stage}"),
+        Method::Occlusion => "Occlusion".to_owned(),
+    };
+    format!("{what}: red to light yellow raises the score of the class")
 }
 
 /// Draws the image as the network read it, and the map over it, side by side.
@@ -298,7 +312,16 @@ fn listed(rows: &[Row]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::short_name;
+    use explain::Method;
+
+    use super::{short_name, title};
+
+    #[test]
+    fn the_sheet_says_what_its_colours_mean() {
+        let colours = "red to light yellow raises the score of the class";
+        assert_eq!(title(Method::GradCam, "stage7"), format!("Grad-CAM of stage7: {colours}"));
+        assert_eq!(title(Method::Occlusion, "stage7"), format!("Occlusion: {colours}"));
+    }
 
     #[test]
     fn files_are_named_after_the_image() {

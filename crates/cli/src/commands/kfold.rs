@@ -244,10 +244,12 @@ fn with_way_on(err: RunError, again: &str) -> anyhow::Error {
     match is_kfold(&dir) && !dir.join("report.toml").is_file() {
         true => anyhow!(
             "{shown}: a cross-validation of this name exists: continue it with `maskfit {again} {}`, or choose \
-             another `run.name`",
+             another name with `--set run.name=NAME`",
             argument(&dir)
         ),
-        false => anyhow!("{shown}: a run of this name exists: choose another `run.name`"),
+        false => anyhow!(
+            "{shown}: a run of this name exists: choose another name with `--set run.name=NAME`"
+        ),
     }
 }
 

@@ -381,7 +381,7 @@ const EXPLAINED: &[(&str, &str)] = &[
     ),
     (
         "other_on_area?",
-        "with `--areas`: share of the mass of the map of the image before on this area",
+        "with `--areas`: share of the mass of the map of the image before on this area; empty for the first image",
     ),
 ];
 

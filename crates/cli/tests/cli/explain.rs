@@ -110,12 +110,16 @@ fn what_the_network_does_not_have_is_an_error() {
     };
     fails(
         &["--factor", "masks"],
-        expect!["error: there is no factor `masks`: did you mean `mask`?"],
+        expect!["error: --factor: there is no factor `masks`: did you mean `mask`?"],
     );
     fails(
         &["--factor", "gender", "--target", "worn"],
-        expect!["error: there is no level `worn`: expected one of: male, female"],
+        expect!["error: --target: there is no level `worn`: expected one of: male, female"],
     );
+    let output =
+        bench.run(&["explain", "runs/a", "--side", "valid", "--target", "foo", "-o", "maps"]);
+    let err = text(&output.stderr);
+    assert!(err.starts_with("error: --target: there is no class or level `foo`: "), "{err}");
     fails(
         &["--stage", "neck"],
         expect![
@@ -140,6 +144,16 @@ fn what_the_network_does_not_have_is_an_error() {
         expect![
             "error: name the images with `--images PATH`, or a set of the run with `--side valid`"
         ],
+    );
+    bench.fails(
+        &["explain", "runs/a", "--side", "test", "-o", "maps"],
+        expect![
+            "error: runs/a: `--side test`: its data has no test set: explain its validation set with `--side valid`, or name `--images`"
+        ],
+    );
+    bench.fails(
+        &["explain", "runs/a/valid.csv", "--side", "valid", "-o", "maps"],
+        expect!["error: runs/a/valid.csv: this is a file: name the folder of a run or a bundle"],
     );
 }
 
@@ -217,6 +231,10 @@ fn maps_are_compared_with_the_areas_of_masks() {
     assert!(table.lines().next().unwrap().ends_with(",half_mass,on_area,area,other_on_area"));
     let rows = rows(&bench, "maps");
     assert_eq!(rows.len(), 12);
+    // The first has no image before it.
+    assert!(out.contains("\n  maps of the image before  "), "{out}");
+    let others: Vec<bool> = rows.iter().map(|it| it.ends_with(',')).collect();
+    assert!(others[0] && !others[1], "{table}");
     for row in rows {
         let field = |at: usize| row.split(',').nth(at).unwrap().parse::<f64>().unwrap();
         // The share of the map, and of the pixels: a mask covers a part of the face.

@@ -87,13 +87,13 @@ fn folds_are_planned_trained_and_joined_in_steps_from_different_places() {
         (
             &["kfold", "plan"][..],
             expect![
-                "error: runs/parts: a cross-validation of this name exists: continue it with `maskfit kfold run runs/parts`, or choose another `run.name`"
+                "error: runs/parts: a cross-validation of this name exists: continue it with `maskfit kfold run runs/parts`, or choose another name with `--set run.name=NAME`"
             ],
         ),
         (
             &["kfold"][..],
             expect![
-                "error: runs/parts: a cross-validation of this name exists: continue it with `maskfit kfold --resume runs/parts`, or choose another `run.name`"
+                "error: runs/parts: a cross-validation of this name exists: continue it with `maskfit kfold --resume runs/parts`, or choose another name with `--set run.name=NAME`"
             ],
         ),
     ] {
@@ -101,7 +101,7 @@ fn folds_are_planned_trained_and_joined_in_steps_from_different_places() {
     }
     bench.fails(
         &[&["kfold", "plan"], &common[..], &["run.name=whole"]].concat(),
-        expect!["error: runs/whole: a run of this name exists: choose another `run.name`"],
+        expect!["error: runs/whole: a run of this name exists: choose another name with `--set run.name=NAME`"],
     );
     bench.fails(
         &["kfold", "join", "runs/parts"],

@@ -33,7 +33,10 @@ fn a_run_ends_with_its_page_unless_it_is_told_otherwise() {
     check_alone(&made);
     assert!(made.contains("on the validation set (14 images of 2 people)"), "{made}");
     assert!(made.contains("optimistically biased"));
-    assert!(made.contains("incorrect") && made.contains("maskfit train runs/a/config.toml"));
+    assert!(
+        made.contains("incorrect")
+            && made.contains("maskfit train runs/a/config.toml --set run.name=a-again")
+    );
 
     let out =
         bench.ok(&[&SHORT[..], &["--set", "run.name=b", "--set", "run.report=false"]].concat());
@@ -105,7 +108,7 @@ fn what_is_missing_is_a_note_on_the_page() {
 #[test]
 fn names_of_values_and_classes_are_text() {
     let bench = Bench::new();
-    let mut table = "file,person,mask,site,use\n".to_owned();
+    let mut table = "file,person,mask,site,use,camera\n".to_owned();
     for person in 0..8 {
         for image in ["normal.jpg", "incorrect_mask.jpg", "mask1.jpg", "mask2.jpg"] {
             let path = bench.image(person, image);
@@ -113,12 +116,12 @@ fn names_of_values_and_classes_are_text() {
             let mask = ["<script>", "\"마스크, 착용\""][usize::from(image.starts_with("mask"))];
             let site = ["<b>north</b>", "\"남쪽, \"\"1\"\"\""][person % 2];
             let side = if person < 4 { "train" } else { "val" };
-            writeln!(table, "{name}/{image},{name},{mask},{site},{side}").unwrap();
+            writeln!(table, "{name}/{image},{name},{mask},{site},{side},one").unwrap();
         }
     }
     fs::write(bench.path("labels.csv"), table).unwrap();
     let source = "{ kind = \"table\", csv = \"labels.csv\", images = \"people/train/images\", image = \"file\", \
-                  group = \"person\", label = \"mask\", attributes = [\"site\"], split = \"use\" }";
+                  group = \"person\", label = \"mask\", attributes = [\"site\", \"camera\"], split = \"use\" }";
     let profiles = "{ kind = \"mask_profiles\", root = \"people/train\" }";
     let config = SMALL.replace(profiles, source) + "\n[head]\nkind = \"joint\"\n";
     fs::write(bench.path("small.toml"), config).unwrap();
@@ -131,6 +134,9 @@ fn names_of_values_and_classes_are_text() {
         assert!(made.contains(name), "{name}");
     }
     assert!(made.contains("permutation of the values over"), "{made}");
+    let note =
+        "There are no scores by <code>camera</code>: it has one value in all of these images.";
+    assert!(made.contains(note), "{made}");
 }
 
 #[test]
@@ -229,6 +235,8 @@ fn a_cross_validation_ends_with_its_page() {
     let made = page(&bench, "runs/folds/report.html");
     check_alone(&made);
     assert!(made.contains("on the out-of-fold predictions (56 images of 8 people)"), "{made}");
+    let repeated = "maskfit kfold runs/folds/config.toml --set run.name=folds-again";
+    assert!(made.contains(repeated), "{made}");
     assert!(made.contains("slightly optimistically biased") && made.contains("fold 1"), "{made}");
     // The folds have none of their own.
     assert!(!bench.path("runs/folds/fold-0/report.html").exists());
@@ -271,6 +279,10 @@ fn folders_without_predictions_are_refused() {
     bench.fails(
         &["report", "people"],
         expect!["error: people: there is no valid.csv: this is not a finished run: name a folder of `runs/`, or resume it with `--resume`"],
+    );
+    bench.fails(
+        &["report", "small.toml"],
+        expect!["error: small.toml: this is a file: name the folder of a run or a bundle"],
     );
     bench.fails(
         &["report", "runs/a", "./runs/a"],

@@ -57,7 +57,7 @@ fn train_predict_and_submit_work_and_a_truncated_bundle_is_refused() {
         let read = |run: &str| fs::read(bench.path(run).join(name)).unwrap();
         assert!(read("runs/a") == read("runs/b"), "{name} differs");
     }
-    bench.fails(&["train", "small.toml", "--set", "run.name=a"], expect!["error: runs/a: a run of this name exists: choose another `run.name`, or resume it with `--resume runs/a`"]);
+    bench.fails(&["train", "small.toml", "--set", "run.name=a"], expect!["error: runs/a: a run of this name exists: choose another name with `--set run.name=NAME`, or resume it with `--resume runs/a`"]);
     // Before the data is read: there is none.
     let taken = ["--set", "run.name=a", "--set", "data.source.root=nowhere"];
     for command in ["train", "kfold"] {

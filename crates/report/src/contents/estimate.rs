@@ -21,7 +21,16 @@ impl From<Interval> for Estimate {
     }
 }
 
+/// A narrower interval has no width: its limits differ by the rounding of sums.
+const NO_WIDTH: f64 = 1e-9;
+
 impl Estimate {
+    /// Whether all resamples have the same score, as they may with few groups: such an interval says nothing about
+    /// other groups.
+    pub fn has_no_spread(&self) -> bool {
+        self.low.zip(self.high).is_some_and(|(low, high)| high - low < NO_WIDTH)
+    }
+
     /// Returns a number without an interval.
     pub fn of(value: f64) -> Estimate {
         Estimate { value: defined(value), low: None, high: None }

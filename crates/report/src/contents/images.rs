@@ -30,9 +30,9 @@ pub struct Shown {
 pub struct ConfusedPair {
     /// The confusion.
     pub pair: PairCount,
-    /// Images of the true class that are predicted as the other, the most confident first.
+    /// Images of the true class that are predicted as the other, the most confident of each group first.
     pub wrong: Vec<Shown>,
-    /// Images of the predicted class that are predicted correctly, the most confident first.
+    /// Images of the predicted class that are predicted correctly, the most confident of each group first.
     pub right: Vec<Shown>,
 }
 
@@ -82,6 +82,8 @@ pub struct LabelError {
     pub given: String,
     /// The suggested level.
     pub suggested: String,
+    /// The probability of the suggested level.
+    pub probability: f64,
     /// The probability of the given level.
     pub score: f64,
     /// A thumbnail of that image as a data URI.

@@ -84,7 +84,7 @@ pub struct SizeCount {
 /// How it was made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Setup {
-    /// The command that repeats it.
+    /// The command that repeats it, under another name.
     pub command: String,
     /// The settings that differ from the defaults.
     pub changed: Vec<Setting>,

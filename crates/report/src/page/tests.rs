@@ -119,6 +119,7 @@ fn contents(classes: &[String], n_images: usize) -> Contents {
         n_images: at,
         given: class(at),
         suggested: class(at + 1),
+        probability: 0.97,
         score: 0.01,
         image: image(),
     };
@@ -357,13 +358,30 @@ fn undefined_numbers_are_undefined() {
     let section = |id: &str| {
         elements(&parsed, "section").into_iter().find(|it| it.attribute("id") == Some(id)).map(text)
     };
-    // Macro F1, balanced and top-k accuracy, and ECE; F1 of two classes; the probability; an error rate.
-    for (id, n) in [("r1-verdict", 4 + 3), ("r1-classes", 4), ("r1-losses", 1), ("r1-groups", 22)] {
+    // Macro F1, balanced accuracy, and ECE, top-2 accuracy of two classes is left out; F1 of two classes; the
+    // probability; an error rate.
+    for (id, n) in [("r1-verdict", 3 + 2), ("r1-classes", 4), ("r1-losses", 1), ("r1-groups", 22)] {
         let undefined = section(id).map(|it| it.matches("undefined").count());
         assert_eq!(undefined, Some(n), "{id}");
     }
     let lower = page.to_lowercase();
     assert!(!lower.contains(">nan") && !lower.contains(">inf<"));
+}
+
+#[test]
+fn an_interval_without_width_has_no_spread() {
+    let mut of = contents(&names(2), 1);
+    let no_spread = Estimate { value: Some(0.25), low: Some(0.25), high: Some(0.25) };
+    let run = &mut of.runs[0];
+    run.scores[0].macro_f1 = no_spread;
+    run.attributes[0].values[0].error_rate = no_spread;
+    let page = html(&of).unwrap();
+    check(&page, 1);
+    for value in ["0.250", "25.0 %"] {
+        let shown = format!("{value} <span class=\"limits\">[no spread]</span>");
+        assert_eq!(page.matches(&shown).count(), 1, "{value}");
+    }
+    assert!(!page.contains("[0.250, 0.250]") && page.contains("[0.850, 0.950]"));
 }
 
 #[test]
@@ -421,6 +439,13 @@ fn a_difference_is_called_better_or_worse_only_outside_its_interval() {
 }
 
 #[test]
+fn a_gap_is_in_percentage_points() {
+    let page = html(&contents(&names(2), 1)).unwrap();
+    let gap = "<b>20.0 percentage points</b> <span class=\"limits\">[15.0, 25.0]</span>";
+    assert!(page.contains(gap), "{page}");
+}
+
+#[test]
 fn the_limit_of_p_is_beside_each_p() {
     let mut of = contents(&names(2), 1);
     let limit = |of: &Contents| {
@@ -435,6 +460,26 @@ fn the_limit_of_p_is_beside_each_p() {
     let same = of.runs[0].attributes[0].clone();
     of.runs[0].attributes.extend([same.clone(), same, other]);
     assert_eq!(limit(&of), (3, "0.017 (0.05 / 3 attributes)".to_owned()));
+}
+
+#[test]
+fn labels_that_a_weak_model_doubts_come_with_a_warning() {
+    let mut of = contents(&["a".to_owned(), "b".to_owned()], 1);
+    let warning = "more likely wrong than the labels";
+    // The scope has an accuracy of 0.9, and 1 of 20 labels is doubted.
+    let page = html(&of).unwrap();
+    assert!(!page.contains(warning));
+    assert!(
+        page.contains("<dt>Suggested <span class=\"num\">97.0 %</span></dt><dd>b</dd>"),
+        "{page}"
+    );
+    of.runs[0].scores[1].accuracy = Estimate::of(0.79);
+    let page = html(&of).unwrap();
+    check(&page, 1);
+    assert_eq!(page.matches(warning).count(), 1);
+    of.runs[0].scores[1].accuracy = Estimate::of(0.8);
+    of.runs[0].labels.factors[0].n_errors = 5;
+    assert_eq!(html(&of).unwrap().matches(warning).count(), 1);
 }
 
 #[test]

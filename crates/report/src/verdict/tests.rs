@@ -140,10 +140,17 @@ fn a_wide_interval_and_no_errors_are_named() {
     let it = verdict(&run, &grounds);
     assert_eq!(
         it[2],
-        "The interval is 0.16 wide, since the set has only 30 people: the score itself is known to about ± 0.08: \
-         compare two runs with `maskfit compare`."
+        "The interval is 0.16 wide, since the set has only 30 people, and the score itself is not known better than \
+         that. The interval of a difference is narrower: compare two runs with `maskfit compare`."
     );
     assert_eq!(it[3], "No image is predicted wrongly.");
+    // All resamples of few people may have the same score.
+    run.scores = vec![scope("joint", between(0.25, 0.25, 0.25 + 1e-12))];
+    let it = verdict(&run, &grounds);
+    assert!(it[0].starts_with("Macro F1 is 0.250 (no interval: no spread), and "), "{it:?}");
+    let want = "All resamples of the 30 people have the same score, so there is no interval, and the score is no more \
+                certain.";
+    assert_eq!(it[2], want);
 }
 
 #[test]
@@ -186,8 +193,8 @@ fn the_rarest_class_is_named_where_its_f1_is_low() {
     grounds.rarest = Some(("b".to_owned(), 12));
     let rows = vec![class("a", 0.2), class("b", 0.75)];
     run.classes = vec![ClassTable { rows, ..ClassTable::default() }];
-    let want =
-        "The rarest class, `b` with 12 training images, has an F1 of 0.750, 0.050 below the mean.";
+    let want = "Of the classes that have images here, `b` is the rarest in training (12 images): its F1 is 0.750, 0.050 \
+                below the mean.";
     assert_eq!(verdict(&run, &grounds)[2], want);
     run.classes[0].rows[1] = class("b", 0.76);
     assert_eq!(verdict(&run, &grounds).len(), 2);

@@ -24,7 +24,7 @@ pub(super) struct Shares {
     pub(super) on_area: Option<f64>,
     /// Of the pixels, those in the area.
     pub(super) area: Option<f64>,
-    /// Of the mass of the map of the image before, what lies on this image's area.
+    /// Of the mass of the map of the image before, what lies on this image's area; none for the first.
     pub(super) other: Option<f64>,
 }
 
@@ -97,9 +97,9 @@ pub(super) fn summary(all: &[Shares]) -> String {
     };
     format!(
         "mass of the maps on the areas of {} image{}, on average:\n  \
-         these maps               {}\n  \
-         maps of another image    {}\n  \
-         random maps              {}",
+         these maps                {}\n  \
+         maps of the image before  {}\n  \
+         random maps               {}",
         all.len(),
         if all.len() == 1 { "" } else { "s" },
         mean(|it| it.on_area),

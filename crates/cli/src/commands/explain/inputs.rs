@@ -28,8 +28,15 @@ pub(super) struct Input {
     pub(super) content: Content,
     /// The number of the model that explains it.
     pub(super) member: usize,
-    /// The name of its true class, if it is known.
-    pub(super) truth: Option<String>,
+    /// Its true class, if it is known.
+    pub(super) truth: Option<Truth>,
+}
+
+/// The true class of an image.
+pub(super) struct Truth {
+    pub(super) name: String,
+    /// Whether the run predicted it.
+    pub(super) is_predicted: bool,
 }
 
 /// Returns the images to explain, at least one.
@@ -82,9 +89,17 @@ pub(super) fn is_out_of_fold(args: &ExplainArgs, dir: &Path) -> bool {
 /// Returns the table of labelled predictions of a set: those of the models that explain its images.
 fn table_of(args: &ExplainArgs, dir: &Path, side: LabelledSide) -> anyhow::Result<LabelledTable> {
     let is_test = side == LabelledSide::Test;
+    let fold = args.member.unwrap_or(0);
+    let of = if is_kfold(dir) { dir.join(format!("fold-{fold}")) } else { dir.to_owned() };
+    if is_test && dir.join("report.toml").is_file() && !of.join("test.csv").is_file() {
+        bail!(
+            "{}: `--side test`: its data has no test set: explain its validation set with `--side valid`, or name \
+             `--images`",
+            dir.display()
+        );
+    }
     if is_kfold(dir) && !is_out_of_fold(args, dir) {
-        let fold = args.member.unwrap_or(0);
-        return runs::labelled_table(&dir.join(format!("fold-{fold}")), is_test);
+        return runs::labelled_table(&of, is_test);
     }
     let table = runs::labelled_table(dir, is_test)?;
     // Of repeats the first: the mean of all is the prediction of no model.
@@ -131,7 +146,10 @@ fn labelled(
             path: Path::new(name).to_owned(),
             content: example.content.clone(),
             member,
-            truth: Some(table.task.class_name(projected.classes[at], scope)),
+            truth: Some(Truth {
+                name: table.task.class_name(projected.classes[at], scope),
+                is_predicted: projected.predicted[at] == projected.classes[at],
+            }),
         })
     };
     chosen.into_iter().map(input).collect()

@@ -85,7 +85,7 @@ fn make(
     let factor = worst(read);
     let mut explainers: BTreeMap<usize, Explainer> = BTreeMap::new();
     let (mut maps, mut n_left, mut failed) = (Vec::new(), 0, None);
-    for &at in gallery.right.iter().chain(&gallery.wrong) {
+    for at in gallery.explained() {
         let Some(name) = read.images.get(at) else { continue };
         // Missing ones are counted where they are shown otherwise.
         let Some(uri) = images.uri(name) else { continue };
@@ -130,7 +130,7 @@ fn make(
     let note = (n_left > 0).then(|| {
         let seconds = patience.as_secs();
         format!(
-            "{n_left} Grad-CAM {} left out after {seconds} s; `maskfit report` waits longer than the end of a run.",
+            "{n_left} Grad-CAM {} left out after {seconds} s: `maskfit report` takes up to a minute for them.",
             if n_left == 1 { "map was" } else { "maps were" }
         )
     });

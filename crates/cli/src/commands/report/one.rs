@@ -59,6 +59,7 @@ pub(super) fn report(
     run.classes = all.classes();
     run.reliability = all.reliability();
     let attributes = attributes(&read, manifest, &images, &mut run.notes);
+    run.notes.extend(of_one_value(&all.of_one_value(&attributes)));
     run.attributes = all.by_attribute(&attributes);
     let gallery = all.gallery(limits);
     show(&mut run, &read, &gallery, &mut images);
@@ -158,6 +159,18 @@ fn attributes(
             "There are no attributes: some images that were predicted are no longer in the data.";
         notes.push(text.to_owned());
         Vec::new()
+    })
+}
+
+/// Says which attributes are left out.
+fn of_one_value(names: &[String]) -> Option<String> {
+    let shown: Vec<String> = names.iter().map(|it| format!("`{it}`")).collect();
+    let what = if names.len() == 1 { "it has" } else { "each has" };
+    (!names.is_empty()).then(|| {
+        format!(
+            "There are no scores by {}: {what} one value in all of these images.",
+            shown.join(", ")
+        )
     })
 }
 

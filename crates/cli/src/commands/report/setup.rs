@@ -1,6 +1,6 @@
 //! How a run was made: the command that repeats it, its settings, the program and the machine.
 
-use std::{env, fs, thread};
+use std::{env, fs, path::Path, thread};
 
 use base::text;
 use ops::Isa;
@@ -12,14 +12,21 @@ use super::found::{Found, Kind};
 use crate::{
     commands::runs_table::spent,
     phrases::{argument, seconds},
+    runs,
     settings::settings,
 };
 
 pub(super) fn setup(found: &Found) -> Setup {
     let config = found.dir.join("config.toml");
+    // Its own name is taken.
+    let name = format!("{}-again", runs::name_of(&found.dir));
+    let again = |command: &str| {
+        let name = argument(Path::new(&name));
+        format!("maskfit {command} {} --set run.name={name}", argument(&config))
+    };
     let command = match found.kind {
-        Kind::Run => format!("maskfit train {}", argument(&config)),
-        Kind::Kfold => format!("maskfit kfold {}", argument(&config)),
+        Kind::Run => again("train"),
+        Kind::Kfold => again("kfold"),
         Kind::Ensemble | Kind::Soup | Kind::Evaluation => String::new(),
     };
     Setup {
