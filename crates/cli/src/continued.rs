@@ -24,7 +24,7 @@ use crate::{
     phrases::argument,
     runs,
     terminal::Terminal,
-    trained_on::{self, TrainedOn, files, unknown},
+    trained_on::{TrainedOn, unknown},
 };
 
 /// Loads the experiment of a config file and `--set` arguments, completed by the bundle that it continues from, and
@@ -120,9 +120,10 @@ impl Origin {
             return Ok(None);
         }
         let mut trained = TrainedOn::of(&bundle)?;
-        let trained_on = trained.as_ref().map(|it| it.groups.len());
+        let trained_on = trained.as_ref().map(|it| it.trained.groups.len());
         if let Some(it) = &mut trained {
-            it.groups.extend(renamed(plan, &bundle)?);
+            let renamed = renamed(plan, it);
+            it.trained.groups.extend(renamed);
         }
         match &trained {
             None => terminal.status(&format!("note: {}", unknown(&bundle))),
@@ -146,19 +147,18 @@ impl Origin {
             let path = dir.join(name);
             write_atomic(&path, text.as_bytes()).with_context(|| path.display().to_string())
         };
-        if let Some(it) = &self.trained {
-            write(trained_on::FILE, &it.to_csv())?;
+        for (name, text) in self.trained.iter().flat_map(TrainedOn::tables) {
+            write(name, &text)?;
         }
         write("origin.toml", &toml::to_string(self).context("origin.toml")?)
     }
 }
 
 /// Returns the groups of images whose file a bundle was trained on, under whatever name.
-fn renamed(plan: &Plan, bundle: &Path) -> anyhow::Result<BTreeSet<String>> {
-    let files = files(bundle)?;
-    let is_known = |(_, hash): &(usize, &Option<u64>)| hash.is_some_and(|it| files.contains(&it));
-    let copies = plan.hashes.iter().enumerate().filter(is_known);
-    Ok(copies.map(|(image, _)| plan.group(image).to_owned()).collect())
+fn renamed(plan: &Plan, trained: &TrainedOn) -> BTreeSet<String> {
+    let all = plan.hashes.iter().enumerate();
+    let copies = all.filter(|it| trained.has_file(*it.1));
+    copies.map(|(image, _)| plan.group(image).to_owned()).collect()
 }
 
 /// Returns a warning for each set with groups that a bundle was trained on.
@@ -207,11 +207,13 @@ mod tests {
     use base::task::Unit;
 
     use super::{Scored, TrainedOn, warnings};
+    use crate::trained_on::Known;
 
     #[test]
     fn sets_with_groups_that_the_bundle_was_trained_on_are_named() {
-        let trained =
-            TrainedOn { groups: ["a", "b", "c"].map(str::to_owned).into(), ..TrainedOn::default() };
+        let groups = ["a", "b", "c"].map(str::to_owned).into();
+        let trained = Known { groups, ..Known::default() };
+        let trained = TrainedOn { trained, ..TrainedOn::default() };
         let of = |valid: &[&'static str], test: &[&'static str], by_folds| {
             let (valid, test) = (valid.iter().copied().collect(), test.iter().copied().collect());
             let scored = Scored { valid, test, by_folds };

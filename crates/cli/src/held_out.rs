@@ -9,7 +9,10 @@
 mod check;
 mod views;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::bail;
 use augment::{Step, ViewsConfig};
@@ -21,7 +24,10 @@ use ensemble::HeldOut;
 use infer::{Index, LabelledReader, Row};
 
 use self::check::{differences, too_many, unseen};
-use crate::runs;
+use crate::{
+    runs,
+    trained_on::{Image, hashes},
+};
 
 /// The images whose predictions are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
@@ -127,7 +133,13 @@ pub(crate) fn read(named: &[PathBuf], fit_on: FitOn) -> anyhow::Result<Columns> 
     let columns = Columns::of(task, found, fit_on)?;
     if fit_on == FitOn::Test {
         let bundles = columns.columns.iter().flat_map(|it| &it.bundles);
-        let notes = unseen(bundles, &columns.group_names, columns.task.unit)?;
+        let hashes = columns.hashes()?;
+        let images = columns.images.iter().zip(&columns.groups).zip(hashes);
+        let images = images.map(|((name, &group), hash)| {
+            let group = columns.group_names[group].as_str();
+            Image { name, group, hash }
+        });
+        let notes = unseen(bundles, &images.collect::<Vec<_>>(), columns.task.unit)?;
         notes.iter().for_each(|it| status!("note: {it}"));
     }
     Ok(columns)
@@ -229,6 +241,18 @@ impl Columns {
         };
         let classes = levels.into_iter().map(class).collect();
         Ok(Columns { task, images, group_names, groups, classes, columns, fit_on })
+    }
+
+    /// Returns the hash of each image's file, as far as a run's table of its data has it.
+    ///
+    /// # Errors
+    /// A table that cannot be read.
+    pub(crate) fn hashes(&self) -> anyhow::Result<Vec<Option<u64>>> {
+        let mut known = HashMap::new();
+        for column in self.columns.iter().rev() {
+            known.extend(hashes(&column.dir)?);
+        }
+        Ok(self.images.iter().map(|it| known.get(it).copied()).collect())
     }
 
     /// Whether every run has predictions for a test set.

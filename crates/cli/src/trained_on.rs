@@ -1,48 +1,76 @@
-//! What a bundle was trained on, as far as its folder or that of its run tells.
+//! What a bundle was trained on, as far as its folder or that of its run tells: the groups by name, and the files by
+//! their hashes, since a folder may have been renamed.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
-use base::{
-    records::{Record, Records},
-    table,
-    task::Unit,
-    text,
-};
+use base::{names::quoted, records::Records, table, task::Unit, text};
 use trainer::{PRETRAINED, kfold::is_kfold};
 
 use crate::runs::is_trained_on_valid;
 
-/// The groups that a bundle was made with, by name.
-#[derive(Debug, Default, PartialEq)]
+/// What a bundle was made with.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct TrainedOn {
-    /// Those that its models were trained on.
-    pub(crate) groups: BTreeSet<String>,
-    /// Those that an ensemble's weights, calibration, thresholds or prediction sets were fitted on.
-    pub(crate) fitted: BTreeSet<String>,
-    /// Those that its epochs were selected on: a score on them is slightly too good.
-    pub(crate) selected: BTreeSet<String>,
+    /// What its models were trained on.
+    pub(crate) trained: Known,
+    /// What an ensemble's weights, calibration, thresholds or prediction sets were fitted on.
+    pub(crate) fitted: Known,
+    /// What its epochs were selected on: a score there is slightly too good.
+    pub(crate) selected: Known,
 }
 
-/// The side of groups that an ensemble was fitted on.
+/// Groups, and the files of their images.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Known {
+    /// Their names.
+    pub(crate) groups: BTreeSet<String>,
+    /// The hashes of the files' bytes, as far as tables have them.
+    pub(crate) files: HashSet<u64>,
+}
+
+impl Known {
+    fn extend(&mut self, other: Known) {
+        self.groups.extend(other.groups);
+        self.files.extend(other.files);
+    }
+
+    fn has_file(&self, hash: Option<u64>) -> bool {
+        hash.is_some_and(|it| self.files.contains(&it))
+    }
+}
+
+/// An image that is looked for in what a bundle was made with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Image<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) group: &'a str,
+    /// The hash of its file's bytes, where it is known.
+    pub(crate) hash: Option<u64>,
+}
+
+/// The side of what an ensemble was fitted on.
 const FITTED: &str = "fitted";
-/// The side of groups that the epochs were selected on.
+/// The side of what was trained on.
+const TRAINED: &str = "train";
+/// The side of what the epochs were selected on.
 const SELECTED: &str = "valid";
 
-/// The number of groups to name.
-const SHOWN: usize = 5;
+/// The table of the groups and their sides, in the folder of a run or of an ensemble.
+const GROUPS: &str = "split.csv";
+/// The table of the files' hashes and their sides, in the folder of an ensemble: a run has [`DATA`].
+const FILES: &str = "files.csv";
+/// The table of a run's images, with the hash and the side of each.
+const DATA: &str = "data.csv";
 
 /// What to print where nothing is known of a bundle.
 pub(crate) fn unknown(bundle: &Path) -> String {
     let bundle = bundle.display();
     format!("{bundle}: what it was trained on is unknown: these images may be among it")
 }
-
-/// The table of the groups and their sides, in the folder of a run or of an ensemble.
-pub(crate) const FILE: &str = "split.csv";
 
 impl TrainedOn {
     /// Reads it for the bundle in a folder, with what the bundle that its run continued from was trained on; `None` if
@@ -53,7 +81,7 @@ impl TrainedOn {
     pub(crate) fn of(bundle: &Path) -> anyhow::Result<Option<TrainedOn>> {
         let of_run = bundle.parent().filter(|_| bundle.ends_with("best"));
         let dirs = [Some(bundle), of_run];
-        let Some(dir) = dirs.into_iter().flatten().find(|it| it.join(FILE).is_file()) else {
+        let Some(dir) = dirs.into_iter().flatten().find(|it| it.join(GROUPS).is_file()) else {
             return Ok(None);
         };
         let mut own = TrainedOn::of_dir(dir)?;
@@ -72,26 +100,36 @@ impl TrainedOn {
         earlier_of(run).map(|it| TrainedOn::of_dir(&it)).transpose()
     }
 
-    /// Reads the table in a folder.
+    /// Reads the tables in a folder.
     fn of_dir(dir: &Path) -> anyhow::Result<TrainedOn> {
-        let path = dir.join(FILE);
-        let text = text::read(&path).with_context(|| path.display().to_string())?;
         let has_valid = is_trained_on_valid(dir);
-        let is_trained_on = |side: &str| side == "train" || side == SELECTED && has_valid;
         let mut found = TrainedOn::default();
-        for row in Records::exact(&text).rows() {
-            let (Some(group), Some(side)) = (row.fields.get(0), row.fields.get(1)) else {
-                continue;
-            };
-            if side == FITTED {
-                found.fitted.insert(group.to_owned());
-            } else if is_trained_on(side) {
-                found.groups.insert(group.to_owned());
-            } else if side == SELECTED {
-                found.selected.insert(group.to_owned());
+        each(&dir.join(GROUPS), ["group", "side"], |group, side| {
+            if let Some(it) = found.side(side, has_valid) {
+                it.groups.insert(group.to_owned());
             }
+        })?;
+        for file in [FILES, DATA].map(|it| dir.join(it)).iter().filter(|it| it.is_file()) {
+            each(file, ["hash", "side"], |hash, side| {
+                if let (Some(it), Some(hash)) = (found.side(side, has_valid), number(hash)) {
+                    it.files.insert(hash);
+                }
+            })?;
         }
         Ok(found)
+    }
+
+    /// Returns what a side of a table is part of, if any.
+    ///
+    /// - `has_valid`: whether the validation set was trained on.
+    fn side(&mut self, side: &str, has_valid: bool) -> Option<&mut Known> {
+        match side {
+            TRAINED => Some(&mut self.trained),
+            SELECTED if has_valid => Some(&mut self.trained),
+            SELECTED => Some(&mut self.selected),
+            FITTED => Some(&mut self.fitted),
+            _ => None,
+        }
     }
 
     /// Returns those of some groups that the bundle was trained or fitted on.
@@ -99,75 +137,128 @@ impl TrainedOn {
         groups.into_iter().filter(|it| self.contains(it)).collect()
     }
 
-    /// Returns which of the groups of some images the bundle was trained or fitted on, as a problem, if any.
-    pub(crate) fn problem<'a>(
-        &self,
-        bundle: &Path,
-        groups: impl ExactSizeIterator<Item = &'a str> + Clone,
-        unit: Unit,
-    ) -> Option<String> {
-        let of = unit.count(groups.len());
-        let seen = |how: &str, known: &BTreeSet<String>| {
-            let seen: Vec<String> = groups
-                .clone()
-                .filter(|it| known.contains(*it))
-                .map(|it| format!("`{it}`"))
-                .collect();
-            let more = if seen.len() > SHOWN { ", ..." } else { "" };
-            let (n_seen, shown) = (seen.len(), seen.get(..SHOWN).unwrap_or(&seen).join(", "));
-            (n_seen > 0).then(|| format!("was {how} on {n_seen} of these {of}: {shown}{more}"))
-        };
-        let all = [seen("trained", &self.groups), seen("fitted", &self.fitted)];
-        let all: Vec<String> = all.into_iter().flatten().collect();
-        (!all.is_empty()).then(|| format!("{}: {}", bundle.display(), all.join("; ")))
-    }
-
     /// Returns whether a group is among those that the bundle was trained or fitted on.
     pub(crate) fn contains(&self, group: &str) -> bool {
-        self.groups.contains(group) || self.fitted.contains(group)
+        [&self.trained, &self.fitted].into_iter().any(|it| it.groups.contains(group))
+    }
+
+    /// Returns whether any file that the bundle was trained or fitted on is known.
+    pub(crate) fn has_files(&self) -> bool {
+        [&self.trained, &self.fitted].into_iter().any(|it| !it.files.is_empty())
+    }
+
+    /// Returns whether the bundle was trained or fitted on a file.
+    ///
+    /// - `hash`: that of the file's bytes, where it is known.
+    pub(crate) fn has_file(&self, hash: Option<u64>) -> bool {
+        [&self.trained, &self.fitted].into_iter().any(|it| it.has_file(hash))
+    }
+
+    /// Returns which of the groups of some images the bundle was trained or fitted on, as a problem, if any.
+    pub(crate) fn problem(
+        &self,
+        bundle: &Path,
+        images: &[Image<'_>],
+        unit: Unit,
+    ) -> Option<String> {
+        let groups: BTreeSet<&str> = images.iter().map(|it| it.group).collect();
+        let of = unit.count(groups.len());
+        self.each_part(bundle, |how, known| {
+            let seen: Vec<&str> =
+                groups.iter().copied().filter(|it| known.groups.contains(*it)).collect();
+            let n_seen = seen.len();
+            (n_seen > 0).then(|| format!("was {how} on {n_seen} of these {of}: {}", quoted(seen)))
+        })
+    }
+
+    /// Returns which files of some images the bundle was trained or fitted on, under whatever name, as a problem, if
+    /// any.
+    pub(crate) fn problem_of_files(&self, bundle: &Path, images: &[Image<'_>]) -> Option<String> {
+        let of = Unit::Image.count(images.len());
+        self.each_part(bundle, |how, known| {
+            let seen: Vec<&str> =
+                images.iter().filter(|it| known.has_file(it.hash)).map(|it| it.name).collect();
+            let n_seen = seen.len();
+            (n_seen > 0).then(|| {
+                format!("was {how} on the files of {n_seen} of these {of}: {}", quoted(seen))
+            })
+        })
+    }
+
+    /// Joins what is found of what was trained and fitted on.
+    fn each_part(
+        &self,
+        bundle: &Path,
+        part: impl Fn(&str, &Known) -> Option<String>,
+    ) -> Option<String> {
+        let parts = [part("trained", &self.trained), part("fitted", &self.fitted)];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        (!parts.is_empty()).then(|| format!("{}: {}", bundle.display(), parts.join("; ")))
     }
 
     /// Adds what another bundle was trained on.
     pub(crate) fn add(&mut self, other: TrainedOn) {
-        self.groups.extend(other.groups);
+        self.trained.extend(other.trained);
         self.fitted.extend(other.fitted);
         self.selected.extend(other.selected);
     }
 
-    /// Formats the table.
-    pub(crate) fn to_csv(&self) -> String {
-        let trained = self.groups.iter().map(|it| [it.as_str(), "train"]);
-        let fitted = self.fitted.iter().map(|it| [it.as_str(), FITTED]);
-        let selected = self.selected.iter().map(|it| [it.as_str(), SELECTED]);
-        table::text(["group", "side"], trained.chain(fitted).chain(selected))
+    /// Returns the names and the texts of its tables.
+    pub(crate) fn tables(&self) -> [(&'static str, String); 2] {
+        let sides = [(&self.trained, TRAINED), (&self.fitted, FITTED), (&self.selected, SELECTED)];
+        let groups =
+            sides.iter().flat_map(|(it, side)| it.groups.iter().map(|it| [it.as_str(), *side]));
+        let mut files: Vec<(u64, &str)> =
+            sides.iter().flat_map(|(it, side)| it.files.iter().map(|it| (*it, *side))).collect();
+        // A set has no order.
+        files.sort_unstable();
+        let files = files.into_iter().map(|(hash, side)| [format!("{hash:016x}"), side.to_owned()]);
+        [
+            (GROUPS, table::text(["group", "side"], groups)),
+            (FILES, table::text(["hash", "side"], files)),
+        ]
     }
+}
+
+/// Returns the hash of each image's file, as far as the table of the data of a run or a cross-validation has it.
+///
+/// # Errors
+/// A table that cannot be read.
+pub(crate) fn hashes(run: &Path) -> anyhow::Result<HashMap<String, u64>> {
+    let path = run.join(DATA);
+    let mut found = HashMap::new();
+    if path.is_file() {
+        each(&path, ["image", "hash"], |image, hash| {
+            found.extend(number(hash).map(|it| (image.to_owned(), it)));
+        })?;
+    }
+    Ok(found)
+}
+
+/// Passes two columns of each row of a table; nothing if it lacks one, as earlier versions' tables do.
+fn each(path: &Path, columns: [&str; 2], mut row: impl FnMut(&str, &str)) -> anyhow::Result<()> {
+    let text = text::read(path).with_context(|| path.display().to_string())?;
+    let table = Records::exact(&text);
+    let Ok(columns) = table.header().columns(columns) else { return Ok(()) };
+    for it in table.rows() {
+        if let [Some(a), Some(b)] = columns.map(|column| it.fields.get(column)) {
+            row(a, b);
+        }
+    }
+    Ok(())
+}
+
+/// Parses a hash; `None` where a table has none.
+fn number(hash: &str) -> Option<u64> {
+    u64::from_str_radix(hash, 16).ok()
 }
 
 /// Returns the table of a run's data, of a bundle that is in its folder.
 pub(crate) fn data_of(bundle: &Path) -> Option<PathBuf> {
     // An ensemble may be named `best` too.
     let is_of_run = |it: &&Path| bundle.ends_with("best") && it.join("config.toml").is_file();
-    let path = bundle.parent().filter(is_of_run).map(|it| it.join("data.csv"));
+    let path = bundle.parent().filter(is_of_run).map(|it| it.join(DATA));
     path.filter(|it| it.is_file())
-}
-
-/// Returns the hashes of the files that a run was trained on, as far as the table of its data has them.
-///
-/// # Errors
-/// A table that cannot be read.
-pub(crate) fn files(bundle: &Path) -> anyhow::Result<HashSet<u64>> {
-    let Some(path) = data_of(bundle) else { return Ok(HashSet::new()) };
-    let has_valid = path.parent().is_some_and(is_trained_on_valid);
-    let text = text::read(&path).with_context(|| path.display().to_string())?;
-    let table = Records::exact(&text);
-    let Ok([hash, side]) = table.header().columns(["hash", "side"]) else {
-        return Ok(HashSet::new());
-    };
-    let is_trained_on = |row: &Record| {
-        row.fields.get(side).is_some_and(|it| it == "train" || it == SELECTED && has_valid)
-    };
-    let digits = |row: Record| u64::from_str_radix(row.fields.get(hash)?, 16).ok();
-    Ok(table.rows().filter(is_trained_on).filter_map(digits).collect())
 }
 
 /// Returns the copy of the bundle that a run continued from, if its table of groups is known: in the run's folder, or
@@ -175,7 +266,7 @@ pub(crate) fn files(bundle: &Path) -> anyhow::Result<HashSet<u64>> {
 fn earlier_of(run: &Path) -> Option<PathBuf> {
     let kfold = run.parent().filter(|it| is_kfold(it));
     let mut dirs = [Some(run), kfold].into_iter().flatten().map(|it| it.join(PRETRAINED));
-    dirs.find(|it| it.join(FILE).is_file())
+    dirs.find(|it| it.join(GROUPS).is_file())
 }
 
 #[cfg(test)]
@@ -184,7 +275,15 @@ mod tests {
 
     use base::task::Unit;
 
-    use super::TrainedOn;
+    use super::{Image, Known, TrainedOn};
+
+    fn groups(names: &[&str]) -> Known {
+        Known { groups: names.iter().map(|&it| it.to_owned()).collect(), ..Known::default() }
+    }
+
+    fn image<'a>(name: &'a str, group: &'a str) -> Image<'a> {
+        Image { name, group, hash: None }
+    }
 
     #[test]
     fn groups_of_the_training_set_are_read_from_the_runs_folder() {
@@ -194,41 +293,81 @@ mod tests {
         assert_eq!(TrainedOn::of(&best).unwrap(), None);
         let table = "group,side\n\"Kim, A\",train\nb,valid\nc,test\n";
         fs::write(dir.path().join("split.csv"), table).unwrap();
-        let groups =
-            || TrainedOn::of(&best).unwrap().unwrap().groups.into_iter().collect::<Vec<_>>();
-        assert_eq!(groups(), ["Kim, A"]);
-        assert_eq!(TrainedOn::of(&best).unwrap().unwrap().selected, ["b".to_owned()].into());
+        let read = || TrainedOn::of(&best).unwrap().unwrap();
+        assert_eq!(read().trained, groups(&["Kim, A"]));
+        assert_eq!(read().selected, groups(&["b"]));
         fs::write(dir.path().join("report.toml"), "trained_on_valid = true\n").unwrap();
-        assert_eq!(groups(), ["Kim, A", "b"]);
+        assert_eq!(read().trained, groups(&["Kim, A", "b"]));
 
-        let seen = TrainedOn::of(&best).unwrap().unwrap();
-        let problem =
-            |groups: &[&str]| seen.problem(Path::new("best"), groups.iter().copied(), Unit::Person);
+        let seen = read();
+        let problem = |groups: &[&str]| {
+            let images: Vec<Image<'_>> = groups.iter().map(|it| image("x", it)).collect();
+            seen.problem(Path::new("best"), &images, Unit::Person)
+        };
         assert_eq!(problem(&["c", "d"]), None);
-        let text = "best: was trained on 2 of these 3 people: `b`, `Kim, A`";
-        assert_eq!(problem(&["b", "c", "Kim, A"]).as_deref(), Some(text));
+        let text = "best: was trained on 2 of these 3 people: `Kim, A`, `b`";
+        assert_eq!(problem(&["b", "c", "Kim, A", "b"]).as_deref(), Some(text));
         assert_eq!(seen.among(["d", "b"]), ["b"].into());
 
         // What the bundle that the run continued from was trained on counts too.
         let earlier = dir.path().join("pretrained");
         fs::create_dir(&earlier).unwrap();
         fs::write(earlier.join("split.csv"), "group,side\ne,train\n").unwrap();
-        assert_eq!(groups(), ["Kim, A", "b", "e"]);
+        assert_eq!(read().trained, groups(&["Kim, A", "b", "e"]));
         fs::remove_dir_all(&earlier).unwrap();
 
         // An ensemble has its own.
-        let mut all = TrainedOn::of(&best).unwrap().unwrap();
-        let fitted = ["e".to_owned()].into();
-        let selected = ["f".to_owned()].into();
-        all.add(TrainedOn { groups: ["d".to_owned()].into(), fitted, selected });
-        fs::write(best.join("split.csv"), all.to_csv()).unwrap();
-        assert_eq!(groups(), ["Kim, A", "b", "d"]);
-        let seen = TrainedOn::of(&best).unwrap().unwrap();
-        assert_eq!(seen.selected, ["f".to_owned()].into());
-        assert_eq!(seen.problem(Path::new("best"), ["f"].into_iter(), Unit::Person), None);
-        let of = seen.problem(Path::new("best"), ["d", "e"].into_iter(), Unit::Person);
+        let mut all = read();
+        let (trained, fitted, selected) = (groups(&["d"]), groups(&["e"]), groups(&["f"]));
+        all.add(TrainedOn { trained, fitted, selected });
+        for (name, text) in all.tables() {
+            fs::write(best.join(name), text).unwrap();
+        }
+        assert_eq!(read(), all);
+        assert_eq!(all.trained, groups(&["Kim, A", "b", "d"]));
+        assert_eq!(all.problem(Path::new("best"), &[image("x", "f")], Unit::Person), None);
+        let images = [image("x", "d"), image("y", "e")];
+        let of = all.problem(Path::new("best"), &images, Unit::Person);
         let text =
             "best: was trained on 1 of these 2 people: `d`; was fitted on 1 of these 2 people: `e`";
         assert_eq!(of.as_deref(), Some(text));
+    }
+
+    #[test]
+    fn files_are_known_by_their_hashes_under_whatever_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let best = dir.path().join("best");
+        fs::create_dir(&best).unwrap();
+        fs::write(dir.path().join("split.csv"), "group,side\na,train\n").unwrap();
+        let table = "image,hash,side\nx,00000000000000ff,train\ny,0a,valid\nz,0b,test\nw,,train\n";
+        fs::write(dir.path().join("data.csv"), table).unwrap();
+        let seen = TrainedOn::of(&best).unwrap().unwrap();
+        assert_eq!((seen.trained.files.len(), seen.selected.files.len()), (1, 1));
+        let of = |hash| Image { name: "renamed", group: "other", hash };
+        let problem = |hashes: &[Option<u64>], all: &TrainedOn| {
+            let images: Vec<Image<'_>> = hashes.iter().map(|it| of(*it)).collect();
+            assert_eq!(all.problem(Path::new("best"), &images, Unit::Person), None);
+            all.problem_of_files(Path::new("best"), &images)
+        };
+        assert_eq!(problem(&[None, Some(0x0a), Some(0x0b)], &seen), None);
+        let text = "best: was trained on the files of 1 of these 2 images: `renamed`";
+        assert_eq!(problem(&[Some(0xff), Some(0x0b)], &seen).as_deref(), Some(text));
+
+        // An ensemble keeps them in a table of its own.
+        let ensemble = dir.path().join("ensemble");
+        fs::create_dir(&ensemble).unwrap();
+        let fitted = Known { files: [0x0b].into(), ..Known::default() };
+        let mut all = seen;
+        all.add(TrainedOn { fitted, ..TrainedOn::default() });
+        for (name, text) in all.tables() {
+            fs::write(ensemble.join(name), text).unwrap();
+        }
+        let read = TrainedOn::of(&ensemble).unwrap().unwrap();
+        assert_eq!(read, all);
+        assert!(read.has_file(Some(0xff)) && read.has_file(Some(0x0b)));
+        assert!(!read.has_file(Some(0x0a)) && !read.has_file(None));
+        let text = "best: was trained on the files of 1 of these 2 images: `renamed`; was fitted on the files of 1 of \
+                    these 2 images: `renamed`";
+        assert_eq!(problem(&[Some(0xff), Some(0x0b)], &read).as_deref(), Some(text));
     }
 }

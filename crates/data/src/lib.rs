@@ -38,7 +38,8 @@ pub use measure::measure_statistics;
 pub use pack::{Pack, PackError, Packs};
 pub use prepare::{Prepared, prepare};
 pub use pseudo::{
-    Pseudo, PseudoImages, PseudoLabels, PseudoTable, copies, groups_in, held_out_copies,
+    Pseudo, PseudoImages, PseudoLabels, PseudoTable, copies, file_hashes, groups_in,
+    held_out_copies,
 };
 pub use review::{Decision, Review, Reviewed};
 pub use sampler::{ByClass, Sampler, SamplerConfig};

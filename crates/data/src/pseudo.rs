@@ -34,7 +34,7 @@ use self::table::Row;
 pub use self::{
     batches::PseudoImages,
     labels::PseudoLabels,
-    own::{copies, groups_in, held_out_copies},
+    own::{copies, file_hashes, groups_in, held_out_copies},
     table::PseudoTable,
 };
 use crate::{

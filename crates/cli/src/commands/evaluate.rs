@@ -14,8 +14,9 @@ use anyhow::{Context as _, bail};
 use base::{
     Task,
     files::write_atomic_with,
+    names::listed,
     records::{Record, Records},
-    task::Scope,
+    task::{Scope, Unit},
     text,
 };
 use data::{Example, Manifest, Use};
@@ -33,11 +34,8 @@ use crate::{
     runs,
     tables::{macro_f1, report},
     terminal::Terminal,
-    trained_on::{TrainedOn, data_of, files, unknown},
+    trained_on::{Image, Known, TrainedOn, data_of, unknown},
 };
-
-/// Groups to name in an error.
-const SHOWN: usize = 5;
 
 /// The head of `report.toml`.
 #[derive(serde::Serialize)]
@@ -141,14 +139,6 @@ fn side(side: Side, experiment: &Experiment, manifest: &Manifest) -> anyhow::Res
     }
 }
 
-/// Returns the images of a side whose file is one that a run was trained on, by the hashes in the table of its data.
-fn copies(dir: &Path, manifest: &Manifest, side: &[usize]) -> anyhow::Result<Vec<String>> {
-    let trained = files(dir)?;
-    let examples = side.iter().map(|&it| &manifest.examples[it]);
-    let is_copy = |it: &&Example| it.hash.is_some_and(|it| trained.contains(&it));
-    Ok(examples.filter(is_copy).map(|it| format!("`{}`", it.name)).collect())
-}
-
 /// Returns the images of a side whose label or group is not the one in the table of a run's data: they may be other
 /// images of the same name. Empty where there is no such table, or it is of another task.
 fn others(dir: &Path, manifest: &Manifest, side: &[usize]) -> anyhow::Result<Vec<String>> {
@@ -178,19 +168,13 @@ fn others(dir: &Path, manifest: &Manifest, side: &[usize]) -> anyhow::Result<Vec
 
 /// Counts images, and lists the first of them.
 fn counted(images: &[String]) -> String {
-    let shown = listed(images);
     let have = if images.len() == 1 { "image has" } else { "images have" };
     let than = "another label or group than in the run's `data.csv`";
-    format!("{} {have} {than}: {shown}", images.len())
+    format!("{} {have} {than}: {}", images.len(), listed(images))
 }
 
-/// Lists the first of some images.
-fn listed(images: &[String]) -> String {
-    let more = if images.len() > SHOWN { ", ..." } else { "" };
-    images[..images.len().min(SHOWN)].join(", ") + more
-}
-
-/// Refuses images of groups that a model was trained on, and a run's own data if it is not what it was.
+/// Refuses images that a model was trained on, by the names of their groups and by their files, and a run's own data if
+/// it is not what it was.
 fn check_unseen(
     args: &EvaluateArgs,
     manifest: &Manifest,
@@ -198,64 +182,71 @@ fn check_unseen(
     terminal: &Terminal,
 ) -> anyhow::Result<()> {
     let unit = manifest.task.unit;
-    let group = |it: &usize| manifest.groups[manifest.examples[*it].group].as_str();
-    let groups: BTreeSet<&str> = side.iter().map(group).collect();
+    let image = |&it: &usize| {
+        let Example { name, group, hash, .. } = &manifest.examples[it];
+        Image { name, group: &manifest.groups[*group], hash: *hash }
+    };
+    let images: Vec<Image<'_>> = side.iter().map(image).collect();
+    let is_own = args.config.is_none() && args.set.is_empty();
     let mut problems = Vec::new();
     for named in &args.models.runs {
         for dir in runs::bundle_dirs(&runs::find(named)?)? {
-            let Some(trained) = TrainedOn::of(&dir)? else {
+            let shown = dir.display();
+            let Some(known) = TrainedOn::of(&dir)? else {
                 terminal.status(&format!("note: {}", unknown(&dir)));
                 continue;
             };
             let others = others(&dir, manifest, side)?;
-            if !others.is_empty() && args.config.is_none() && args.set.is_empty() {
+            if !others.is_empty() && is_own {
                 bail!(
-                    "{}: {}: restore the run's data, or name the new one with `--config`",
-                    dir.display(),
+                    "{shown}: {}: restore the run's data, or name the new one with `--config`",
                     counted(&others)
                 );
             }
-            if args.new_groups {
-                let (copies, shown) = (copies(&dir, manifest, side)?, dir.display());
-                if !copies.is_empty() {
-                    let (n, first) = (copies.len(), listed(&copies));
-                    problems.push(format!(
-                        "{shown}: was trained on the files of {n} of these images: {first}"
-                    ));
-                } else if trained.problem(&dir, groups.iter().copied(), unit).is_some() {
-                    let (names, many) =
-                        (groups.iter().filter(|it| trained.contains(it)).count(), unit.many());
+            let by_name = known.problem(&dir, &images, unit);
+            let mut by_file = known.problem_of_files(&dir, &images);
+            // Its own split keeps groups together, and an image of another group may be a copy.
+            if is_own && by_name.is_none() {
+                if let Some(copies) = by_file.take() {
+                    terminal.status(&format!("note: {copies}: the score is optimistically biased"));
+                }
+            }
+            match (by_name, by_file) {
+                (None, Some(copies)) => problems.push(copies + ": remove them from the data"),
+                (Some(_), Some(copies)) if args.new_groups => problems.push(copies),
+                (Some(_), None) if args.new_groups => {
+                    let groups: BTreeSet<&str> = images.iter().map(|it| it.group).collect();
+                    let (n, many) = (known.among(groups).len(), unit.many());
                     terminal.status(&format!(
-                        "note: {shown}: {names} of these {many} have names of {many} that it was trained on, and \
-                         are treated as new (`--new-groups`)"
+                        "note: {shown}: {n} of these {many} have names of {many} that it was trained on, and are \
+                         treated as new (`--new-groups`)"
                     ));
                 }
-            } else if let Some(mut problem) = trained.problem(&dir, groups.iter().copied(), unit) {
-                if !others.is_empty() {
-                    let (counted, one) = (counted(&others), unit.one());
-                    problem += &format!(
-                        "; {counted}: if this is other data, give each {one} and image a name of its own"
-                    );
+                (Some(mut problem), by_file) => {
+                    if !others.is_empty() {
+                        let (counted, one) = (counted(&others), unit.one());
+                        problem += &format!(
+                            "; {counted}: if this is other data, give each {one} and image a name of its own"
+                        );
+                    }
+                    if args.config.is_some() && by_file.is_none() {
+                        let many = unit.many();
+                        problem += &format!(
+                            "; known by name only: if these are other {many} than those of the run, go on with \
+                             `--new-groups`"
+                        );
+                    }
+                    problems.push(problem);
                 }
-                if args.config.is_some() {
-                    let many = unit.many();
-                    problem += &format!(
-                        "; known by name only: if these are other {many} than those of the run, go on with \
-                         `--new-groups`"
-                    );
-                }
-                problems.push(problem);
-            } else {
-                let shown = dir.display();
-                if !others.is_empty() {
-                    terminal.status(&format!("note: {shown}: {}", counted(&others)));
-                }
-                let n = groups.iter().filter(|it| trained.selected.contains(**it)).count();
-                if n > 0 {
-                    terminal.status(&format!(
-                        "note: {shown}: an epoch was selected on {n} of these {}: the score is optimistically biased",
-                        unit.count(groups.len())
-                    ));
+                (None, None) => {
+                    if !others.is_empty() {
+                        terminal.status(&format!("note: {shown}: {}", counted(&others)));
+                    }
+                    if let Some(selected) = selected(&known, &images, unit) {
+                        terminal.status(&format!(
+                            "note: {shown}: an epoch was selected on {selected}: the score is optimistically biased"
+                        ));
+                    }
                 }
             }
         }
@@ -268,6 +259,19 @@ fn check_unseen(
             problems.join("\n"),
             unit.many()
         ),
+    }
+}
+
+/// Returns how many of the groups, or else of the files, of some images the epochs were selected on.
+fn selected(known: &TrainedOn, images: &[Image<'_>], unit: Unit) -> Option<String> {
+    let Known { groups, files } = &known.selected;
+    let all: BTreeSet<&str> = images.iter().map(|it| it.group).collect();
+    let n = all.iter().filter(|it| groups.contains(**it)).count();
+    let n_files = images.iter().filter(|it| it.hash.is_some_and(|it| files.contains(&it))).count();
+    match (n, n_files) {
+        (0, 0) => None,
+        (0, n) => Some(format!("the files of {n} of these {}", Unit::Image.count(images.len()))),
+        (n, _) => Some(format!("{n} of these {}", unit.count(all.len()))),
     }
 }
 

@@ -1,10 +1,10 @@
 //! `maskfit pseudo`
 //!
-//! An image that belongs to a group which a model was trained on, or that is a copy of an image which it was
-//! trained on, is not labelled by this model: its own training would be its label. So the images among the data
+//! An image that belongs to a group which a model was trained on, or whose file is one that it was trained on, under
+//! whatever name, is not labelled by this model: its own training would be its label. So the images among the data
 //! of a cross-validation are labelled out of fold, and the images that all models were trained on not at all.
 
-use std::{cmp::Reverse, collections::HashSet, fs::File, path::Path, sync::Arc};
+use std::{cell::LazyCell, cmp::Reverse, collections::HashSet, fs::File, path::Path, sync::Arc};
 
 use anyhow::{anyhow, bail};
 use base::{
@@ -13,7 +13,9 @@ use base::{
     task::{Scope, Unit},
 };
 use candle::Device;
-use data::{Content, Context, Manifest, PseudoTable, Recognise, copies, groups_in, list_images};
+use data::{
+    Content, Context, Manifest, PseudoTable, Recognise, copies, file_hashes, groups_in, list_images,
+};
 use infer::{Bundle, Prediction};
 use metrics::argmax;
 use trainer::{Callback as _, Experiment};
@@ -237,6 +239,8 @@ impl Labellers {
         let dirs = runs.iter().map(|it| runs::bundle_dirs(it));
         let dirs = dirs.collect::<anyhow::Result<Vec<_>>>()?;
         runs::check_related(&dirs.concat(), args.join.join_factors)?;
+        // Each file is read once more, and only where a model's training is known by its files.
+        let hashes = LazyCell::new(|| file_hashes(images));
         for (run, dirs) in runs.iter().zip(dirs) {
             let manifest = own_data(args, run, terminal)?;
             let copies = manifest.as_ref().map(|it| copies(images, it)).unwrap_or_default();
@@ -246,18 +250,26 @@ impl Labellers {
             for dir in dirs {
                 let shown = dir.display().to_string();
                 let trained = TrainedOn::of(&dir)?;
-                if let (Some(manifest), Some(trained)) = (&manifest, &trained) {
-                    for (image, own) in found.iter().enumerate() {
-                        let names = own.iter().map(|it| &manifest.groups[*it]);
-                        if names.clone().any(|it| trained.contains(it)) {
-                            refused[image].push(bundles.len());
-                        }
+                let remedy = "name its run, or its data with `--config`";
+                match (&trained, &manifest) {
+                    (None, _) => terminal.status(&format!("note: {}; {remedy}", unknown(&dir))),
+                    (Some(_), None) => terminal.status(&format!(
+                        "note: {shown}: only files that it was trained on are recognised, not other images of the \
+                         same groups; {remedy}"
+                    )),
+                    (Some(_), Some(_)) => {}
+                }
+                for image in 0..images.len() {
+                    let Some(trained) = &trained else { break };
+                    let own = found.get(image).zip(manifest.as_ref());
+                    let is_known = own.is_some_and(|(own, manifest)| {
+                        own.iter().any(|it| trained.contains(&manifest.groups[*it]))
+                    });
+                    let is_copy = trained.has_files() && trained.has_file(hashes[image]);
+                    are_copies[image] |= is_copy;
+                    if is_known || is_copy {
+                        refused[image].push(bundles.len());
                     }
-                } else {
-                    terminal.status(&format!(
-                        "note: {}; name its run, or its data with `--config`",
-                        unknown(&dir)
-                    ));
                 }
                 let bundle = Bundle::open(&dir, &Device::Cpu)?;
                 n_members.push(bundle.members.len());
@@ -349,7 +361,8 @@ impl Labellers {
     fn print(&self, n_left_out: usize, n_unsure: usize) {
         let unit = self.bundle.task.unit;
         let n = self.refused.iter().filter(|it| !it.is_empty()).count();
-        let of_all = self.groups.iter().filter(|it| !it.is_empty()).count();
+        let among = self.groups.iter().zip(&self.refused);
+        let of_all = among.filter(|it| !it.0.is_empty() || !it.1.is_empty()).count();
         if of_all > 0 {
             let text = format!(
                 "{} among the data of the models, each labelled only by models that were not trained on its {} ({n} \

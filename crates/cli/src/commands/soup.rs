@@ -19,7 +19,7 @@ use crate::{
     style::{BEST, headed, paint},
     tables::macro_f1,
     terminal::Terminal,
-    trained_on::{self, TrainedOn},
+    trained_on::TrainedOn,
     wrap::{columns, wrapped},
 };
 
@@ -56,7 +56,9 @@ pub(crate) fn soup(args: &SoupArgs) -> anyhow::Result<End> {
     let valid = valid?;
     let report = soup.to_toml(&ingredients, args.kind, valid.as_ref());
     folder.write("report.toml", report.as_bytes())?;
-    folder.write(trained_on::FILE, trained_on(&ingredients)?.to_csv().as_bytes())?;
+    for (name, text) in trained_on(&ingredients)?.tables() {
+        folder.write(name, text.as_bytes())?;
+    }
     folder.finish()?;
 
     let cell = |idx: usize| soup.scores.get(idx).map_or("-".to_owned(), |it| format!("{it:.4}"));

@@ -7,7 +7,7 @@ use anyhow::bail;
 use base::task::Unit;
 use infer::Index;
 
-use crate::trained_on::{TrainedOn, unknown};
+use crate::trained_on::{Image, TrainedOn, unknown};
 
 /// The largest number of probabilities of all runs: 0.8 GB, and a few times that while they are fitted on.
 const MOST: usize = 100_000_000;
@@ -84,21 +84,24 @@ pub(super) fn too_many(n_probabilities: usize) -> Option<String> {
     })
 }
 
-/// Checks that no bundle was trained on any of the groups of a test set, as far as is known, and returns notes on
-/// what is not.
+/// Checks that no bundle was trained on any of the groups, or the files, of a test set, as far as is known, and returns
+/// notes on what is not.
 ///
 /// # Errors
 /// Names the bundles that were.
 pub(super) fn unseen<'a>(
     bundles: impl Iterator<Item = &'a PathBuf>,
-    groups: &[String],
+    images: &[Image<'_>],
     unit: Unit,
 ) -> anyhow::Result<Vec<String>> {
     let (mut notes, mut problems) = (Vec::new(), Vec::new());
     for dir in bundles {
         match TrainedOn::of(dir)? {
-            Some(it) => problems.extend(it.problem(dir, groups.iter().map(String::as_str), unit)),
             None => notes.push(unknown(dir)),
+            Some(known) => {
+                let by_name = known.problem(dir, images, unit);
+                problems.extend(by_name.or_else(|| known.problem_of_files(dir, images)));
+            }
         }
     }
     match problems.is_empty() {
@@ -159,15 +162,25 @@ mod tests {
         let bundles = ["a", "b"].map(|it| dir.path().join(it));
         bundles.iter().for_each(|it| fs::create_dir(it).unwrap());
         fs::write(bundles[0].join("split.csv"), "group,side\np,train\nq,test\n").unwrap();
-        let check = |groups: &[&str]| {
-            let groups: Vec<String> = groups.iter().map(|it| (*it).to_owned()).collect();
-            unseen(bundles.iter(), &groups, Unit::Person).map_err(|err| err.to_string())
+        let image = |group, hash| Image { name: "i.jpg", group, hash };
+        let unseen = |images: &[Image<'_>]| {
+            unseen(bundles.iter(), images, Unit::Person).map_err(|err| err.to_string())
         };
+        let check =
+            |groups: &[&str]| unseen(&groups.iter().map(|it| image(it, None)).collect::<Vec<_>>());
         let notes = check(&["q", "r"]).unwrap();
         assert_eq!(notes.len(), 1);
         assert!(notes[0].contains("b: what it was trained on is unknown"), "{notes:?}");
         let err = check(&["p", "q"]).unwrap_err();
         let want = "a: was trained on 1 of these 2 people: `p`\n";
         assert!(err.contains(want) && err.contains("for new people: name runs"), "{err}");
+        // Nor under another name.
+        fs::write(bundles[0].join("files.csv"), "hash,side\nff,train\n").unwrap();
+        assert_eq!(unseen(&[image("q", Some(0xfe))]).unwrap().len(), 1);
+        let err = unseen(&[image("q", Some(0xfe)), image("r", Some(0xff))]).unwrap_err();
+        assert!(
+            err.contains("a: was trained on the files of 1 of these 2 images: `i.jpg`"),
+            "{err}"
+        );
     }
 }

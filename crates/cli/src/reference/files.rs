@@ -179,6 +179,14 @@ const RUN: &[File] = &[
         ],
     ),
     (
+        "pretrained/files.csv",
+        "The files that this bundle was trained on, as far as they are known.",
+        &[
+            ("hash", "of the file's bytes (FNV-1a, 64 bits), in hexadecimal digits"),
+            ("side", "as in `pretrained/split.csv`"),
+        ],
+    ),
+    (
         "pretrained/origin.toml",
         "Where the run continues from: the folder of the bundle, and if they are known the number of groups that it was \
          `trained_on`, and how many of these the run is validated on (`of_validation`) and tested on (`of_test`): scores \
@@ -294,7 +302,7 @@ const KFOLD: &[File] = &[
     ),
     (
         "pretrained/bundle.toml, pretrained/weights-{member}-{tag}.safetensors, pretrained/split.csv, \
-         pretrained/origin.toml",
+         pretrained/files.csv, pretrained/origin.toml",
         "As in a run: the bundle that every fold continues from. What is validated on is that of all folds.",
         &[],
     ),
@@ -446,6 +454,15 @@ const ENSEMBLE: &[File] = &[
                 "side",
                 "`train`; `fitted` for those that an ensemble was fitted on; `valid` for those that an epoch was selected on",
             ),
+        ],
+    ),
+    (
+        "files.csv",
+        "The files that a member was trained on and so on, as far as the runs' `data.csv` have their hashes, so that \
+         images are recognised under other names.",
+        &[
+            ("hash", "of the file's bytes (FNV-1a, 64 bits), in hexadecimal digits"),
+            ("side", "as in `split.csv`"),
         ],
     ),
     (

@@ -26,6 +26,7 @@ mod pseudo;
 mod rates;
 mod recipes;
 mod refused;
+mod renamed;
 mod report;
 mod runs;
 mod runs_table;

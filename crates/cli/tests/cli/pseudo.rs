@@ -98,11 +98,14 @@ fn pseudo_labels_are_trained_on_and_never_validated() {
     // A second round, with the new run, labels the same images.
     pseudo("runs/hard", &["--top", "1", "-o", "second.csv"]);
     assert_eq!(names(&read(&bench, "second.csv")), names(&hard));
-    // A bundle alone does not know its data.
+    // A bundle alone does not know its data, only its files.
     let args =
         [&["pseudo", "runs/a/best"][..], &EVAL, &["--top", "1", "-o", "bundle.csv"]].concat();
     let err = bench.notes(&args);
-    assert!(err.contains("note: runs/a/best: what it was trained on is unknown"), "{err}");
+    assert!(
+        err.contains("note: runs/a/best: only files that it was trained on are recognised"),
+        "{err}"
+    );
     assert_eq!(read(&bench, "bundle.csv"), hard);
 
     // A share of less than an image, and files that are no such table.

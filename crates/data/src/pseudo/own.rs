@@ -63,13 +63,21 @@ impl Canonical {
     }
 }
 
+/// Returns the hash of the bytes of each image, as [`crate::Example::hash`]; `None` for one that cannot be read.
+pub fn file_hashes(images: &[(String, Content)]) -> Vec<Option<u64>> {
+    images.par_iter().map(|it| hash(&it.1)).collect()
+}
+
+fn hash(content: &Content) -> Option<u64> {
+    content.bytes().map(|it| fnv1a(&it)).ok()
+}
+
 /// Returns which images have the same content as an image of a manifest: the positions of both.
 pub fn copies(images: &[(String, Content)], manifest: &Manifest) -> Vec<(usize, usize)> {
     let size = |content: &Content| match content {
         Content::File(path) => fs::metadata(path).map(|it| it.len()).ok(),
         Content::Memory(bytes) => Some(bytes.len() as u64),
     };
-    let hash = |content: &Content| content.bytes().map(|it| fnv1a(&it)).ok();
     // Only images of equal size are read.
     let sizes: Vec<Option<u64>> = images.par_iter().map(|it| size(&it.1)).collect();
     let wanted: HashSet<u64> = sizes.iter().copied().flatten().collect();

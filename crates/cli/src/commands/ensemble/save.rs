@@ -13,7 +13,7 @@ use super::{attributes::Attributes, recipe::Fitted, report, scores::SEED, summar
 use crate::{
     held_out::{Columns, FitOn},
     new_folder::NewFolder,
-    trained_on::{self, TrainedOn},
+    trained_on::{Known, TrainedOn},
 };
 
 /// The tag of the weights in the bundle.
@@ -62,8 +62,8 @@ pub(super) fn save(
         output.write(&file, text.as_bytes())?;
     }
     output.write("reliability.csv", report::reliability(&summary.reliability).as_bytes())?;
-    if let Some(all) = trained_on(columns, made.is_fitted)? {
-        output.write(trained_on::FILE, all.to_csv().as_bytes())?;
+    for (name, text) in trained_on(columns, made.is_fitted)?.iter().flat_map(TrainedOn::tables) {
+        output.write(name, text.as_bytes())?;
     }
     output.write("report.toml", report::to_toml(&made.fitted, &scored, summary).as_bytes())?;
     Ok(scored)
@@ -104,7 +104,7 @@ fn bundle(columns: &Columns, made: &Made) -> anyhow::Result<Bundle> {
     Ok(Bundle { inputs, combine, calibration, decision, conformal, ..bundle })
 }
 
-/// Returns the groups that any model was trained on, as far as they are known, and those that were fitted on. A test
+/// Returns what any model was trained on, as far as it is known, and what was fitted on. A test
 /// set that the runs were combined on is none for this bundle, whether or not anything was fitted.
 fn trained_on(columns: &Columns, is_fitted: bool) -> anyhow::Result<Option<TrainedOn>> {
     let mut all: Option<TrainedOn> = None;
@@ -114,7 +114,9 @@ fn trained_on(columns: &Columns, is_fitted: bool) -> anyhow::Result<Option<Train
         }
     }
     if is_fitted || columns.fit_on == FitOn::Test {
-        let fitted = columns.group_names.iter().cloned().collect();
+        let groups = columns.group_names.iter().cloned().collect();
+        let files = columns.hashes()?.into_iter().flatten().collect();
+        let fitted = Known { groups, files };
         all.get_or_insert_default().add(TrainedOn { fitted, ..TrainedOn::default() });
     }
     Ok(all)
