@@ -207,7 +207,7 @@ impl Columns {
                     is_other |= *known[place].get_or_insert(level) != level;
                 }
                 if is_other {
-                    relabelled.push(format!("`{}`", image.image));
+                    relabelled.push(image.image.as_str());
                 }
             }
             problems.extend(check::relabelled(name, &relabelled));

@@ -19,14 +19,13 @@ use crate::{
     End,
     args::RunsArgs,
     json::emit,
+    phrases::counted_names,
     runs,
     style::headed,
     tables::MANY,
     wrap::{columns, wrapped},
 };
 
-/// Maximum number of missing images to name.
-const SHOWN: usize = 5;
 /// With many classes, the number of classes to show with the largest gain, and with the largest loss.
 const ENDS: usize = 10;
 
@@ -237,17 +236,14 @@ impl<'a> Reference<'a> {
                 (it, tallies.collect::<Vec<_>>(), Confusion::new(n))
             })
             .collect();
-        let (mut is_there, mut foreign, mut n_foreign) = (vec![false; images.len()], Vec::new(), 0);
+        let (mut is_there, mut foreign) = (vec![false; images.len()], Vec::new());
         let (mut n_relabelled, mut expected, mut row) = (0, 0, Row::default());
         while reader.next(&mut row)? {
             // Most tables have the same order.
             let is_next = images.get(expected).is_some_and(|it| it.image == row.image);
             let at = if is_next { Some(expected) } else { self.index.position(&row.image) };
             let Some(at) = at else {
-                n_foreign += 1;
-                if foreign.len() < SHOWN {
-                    foreign.push(row.image.clone());
-                }
+                foreign.push(row.image.clone());
                 continue;
             };
             expected = at + 1;
@@ -268,21 +264,15 @@ impl<'a> Reference<'a> {
                 confusion.add(it.class, it.predicted, 1);
             }
         }
-        let absent = || images.iter().zip(&is_there).filter(|it| !it.1).map(|it| &it.0.image);
-        let n_absent = absent().count();
-        if n_absent + n_foreign > 0 {
-            let absent: Vec<String> = absent().take(SHOWN).cloned().collect();
-            let list = |n: usize, names: &[String]| match n {
-                0 => "none".to_owned(),
-                n @ ..=SHOWN => format!("{n} ({})", names.join(", ")),
-                n => format!("{n} ({}, ...)", names.join(", ")),
-            };
+        let absent = images.iter().zip(&is_there).filter(|it| !it.1).map(|it| &it.0.image);
+        let absent: Vec<&String> = absent.collect();
+        if !absent.is_empty() || !foreign.is_empty() {
             bail!(
                 "the runs have different images: only in the first: {}; only in the other: {}: compare \
                  runs with the same data, `data.split`, `data.split_seed` and `data.fold`, \
                  cross-validations, or test sets (--test)",
-                list(n_absent, &absent),
-                list(n_foreign, &foreign)
+                counted_names(&absent),
+                counted_names(&foreign)
             );
         }
         if n_relabelled > 0 {

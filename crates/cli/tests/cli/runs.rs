@@ -354,7 +354,8 @@ fn runs_are_compared_only_on_the_same_images() {
         expect!["error: `mae` needs predicted numbers, which not every run has a head for"],
     );
     let err = text(&bench.run(&["compare", "runs/a", "runs/other"]).stderr);
-    assert!(err.contains("have different images: only in the first: "), "{err}");
+    let begin = "have different images: only in the first: ";
+    assert!(err.contains(begin) && err.contains(" (`"), "{err}");
     let err = text(&bench.run(&["compare", "runs/a", "runs/b", "--by", "cheese"]).stderr);
     assert!(err.contains("must be one of macro_f1, accuracy"), "{err}");
     let best_by = ["--set", "eval.best_by={ kind = \"mae\" }"];
