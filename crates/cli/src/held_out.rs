@@ -21,7 +21,7 @@ use ensemble::HeldOut;
 use infer::{Index, LabelledReader, Row};
 
 use self::check::{differences, too_many, unseen};
-use crate::runs;
+use crate::{bundles, labelled_table::LabelledTable, runs};
 
 /// The images whose predictions are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
@@ -155,7 +155,7 @@ fn find(named: &Path, fit_on: FitOn) -> anyhow::Result<Found> {
             dir.display()
         );
     }
-    let bundles = runs::bundle_dirs(&dir)?;
+    let bundles = bundles::dirs(&dir)?;
     let is_test = fit_on == FitOn::Test;
     if is_test && dir.join("report.toml").is_file() && !has_test(&dir) {
         bail!(
@@ -164,7 +164,7 @@ fn find(named: &Path, fit_on: FitOn) -> anyhow::Result<Found> {
             dir.display()
         );
     }
-    let runs::LabelledTable { path, task } = runs::labelled_table(&dir, is_test)?;
+    let LabelledTable { path, task } = LabelledTable::of(&dir, is_test)?;
     let index = Index::of(std::slice::from_ref(&path), &task)?;
     index.check()?;
     if index.images.is_empty() {

@@ -19,8 +19,8 @@ use crate::{
     End,
     args::RunsArgs,
     json::emit,
+    labelled_table::LabelledTable,
     phrases::counted_names,
-    runs,
     style::headed,
     tables::MANY,
     wrap::{columns, wrapped},
@@ -98,7 +98,7 @@ pub(crate) fn compare(args: &RunsArgs) -> anyhow::Result<End> {
     // All paths are checked before any table is read.
     let mut tables = Vec::new();
     for side in &named {
-        let side = side.iter().map(|it| runs::labelled_table(it, args.test));
+        let side = side.iter().map(|it| LabelledTable::of(it, args.test));
         tables.push(side.collect::<Result<Vec<_>, _>>()?);
     }
     let mut reference = Reference::new(&tables[0][0], args)?;
@@ -185,7 +185,7 @@ fn mean(runs: &[Vec<Scored>]) -> Vec<Scored> {
 }
 
 impl<'a> Reference<'a> {
-    fn new(table: &runs::LabelledTable, args: &'a RunsArgs) -> anyhow::Result<Reference<'a>> {
+    fn new(table: &LabelledTable, args: &'a RunsArgs) -> anyhow::Result<Reference<'a>> {
         let task = table.task.clone();
         let index = Index::of(std::slice::from_ref(&table.path), &task)?;
         index.check()?;
@@ -216,7 +216,7 @@ impl<'a> Reference<'a> {
     }
 
     /// Reads a run's table and scores it on the images and with the labels of the reference.
-    fn score(&mut self, table: &runs::LabelledTable) -> anyhow::Result<Vec<Scored>> {
+    fn score(&mut self, table: &LabelledTable) -> anyhow::Result<Vec<Scored>> {
         let (first, own) = (self.path.display().to_string(), table.path.display().to_string());
         if let Some(how) = self.task.difference(&first, &table.task, &own) {
             bail!("{how}: compare runs with the same factors, levels and cuts");

@@ -27,6 +27,7 @@ use super::predict::{self, serving};
 use crate::{
     End,
     args::{EvaluateArgs, ExperimentArgs, Side},
+    bundles,
     new_folder::NewFolder,
     phrases::argument,
     preparation::{check_settings, images_of, in_short},
@@ -202,7 +203,7 @@ fn check_unseen(
     let groups: BTreeSet<&str> = side.iter().map(group).collect();
     let mut problems = Vec::new();
     for named in &args.models.runs {
-        for dir in runs::bundle_dirs(&runs::find(named)?)? {
+        for dir in bundles::dirs(&runs::find(named)?)? {
             let Some(trained) = TrainedOn::of(&dir)? else {
                 terminal.status(&format!("note: {}", unknown(&dir)));
                 continue;
