@@ -127,7 +127,7 @@ pub(crate) fn compare(args: &RunsArgs) -> anyhow::Result<End> {
 }
 
 /// Returns the metrics to compare by: the chosen one, and for a task of one factor, whose table has a single
-/// row otherwise, also top-1 and top-k accuracy and the log loss.
+/// row otherwise, also top-1 and top-k accuracy (of more than k classes) and the log loss.
 fn metrics<'a>(args: &'a RunsArgs, task: &Task) -> Vec<(String, &'a dyn Metric)> {
     let by: &dyn Metric = args.by.get();
     let name = named(&args.by);
@@ -139,13 +139,18 @@ fn metrics<'a>(args: &'a RunsArgs, task: &Task) -> Vec<(String, &'a dyn Metric)>
             (format!("top_{}", top.k), top),
             ("log_loss".to_owned(), &LogLoss::DEFAULT),
         ];
-        metrics.extend(others.into_iter().filter(|it| it.0 != name));
+        let is_shown =
+            |it: &(String, &dyn Metric)| it.0 != name && !it.1.is_constant(task.n_classes());
+        metrics.extend(others.into_iter().filter(is_shown));
     }
     metrics
 }
 
-/// Returns the name of a metric, with its settings where they are not the defaults.
+/// Returns the name of a metric, with its settings where they are not the defaults; that of top-k accuracy has its k.
 fn named(metric: &MetricConfig) -> String {
+    if let MetricConfig::TopK(it) = metric {
+        return format!("top_{}", it.k);
+    }
     let kind = metric.kind();
     let is_default = MetricConfig::zoo().iter().any(|it| it.1 == *metric);
     let settings = toml::Table::try_from(metric).expect("a metric is TOML");
@@ -194,6 +199,11 @@ impl<'a> Reference<'a> {
         for (name, metric) in &metrics {
             if let Some(why) = metric.too_many(n_images, n_classes) {
                 bail!("`{name}`: {why}");
+            }
+            if metric.is_constant(n_classes) {
+                bail!(
+                    "`{name}` of {n_classes} classes is always 1: choose a smaller `k`, or another metric by `--by`"
+                );
             }
         }
         let projections = Projection::all(&task);
@@ -311,7 +321,8 @@ impl<'a> Reference<'a> {
                 self.metrics.iter().zip(a.scores.iter().zip(&b.scores))
             {
                 // The predicted number is that of one factor, the same in all scopes.
-                if metric.needs_numbers() && scope != scope_of_number(&self.task) {
+                let is_of_other = metric.needs_numbers() && scope != scope_of_number(&self.task);
+                if is_of_other || metric.is_constant(support.len()) {
                     continue;
                 }
                 let it: Comparison = compare_sides(*metric, a, b);
@@ -425,6 +436,12 @@ mod tests {
         assert_eq!(names(&many, f1), ["macro_f1", "accuracy", "top_5", "log_loss"]);
         assert_eq!(names(&few, f1), ["macro_f1", "accuracy", "top_2", "log_loss"]);
         assert_eq!(names(&Task::mask_gender_age(), f1), ["macro_f1"]);
+        // Of two classes, top-2 accuracy is always 1.
+        let two = Task::new(vec![Factor::new("class", &["cat", "dog"])]);
+        assert_eq!(names(&two, f1), ["macro_f1", "accuracy", "log_loss"]);
+        let top = "{ kind = \"top_k\" }";
+        assert_eq!(names(&few, top), ["top_2", "accuracy", "log_loss"]);
+        assert_eq!(names(&many, top), ["top_2", "accuracy", "top_5", "log_loss"]);
         // None is there twice, and settings tell two apart.
         let loss = "{ kind = \"log_loss\" }";
         assert_eq!(names(&many, loss), ["log_loss", "accuracy", "top_5"]);
