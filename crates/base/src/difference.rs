@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use crate::task::{Factor, Task};
-
-/// Maximum number of levels to name.
-const SHOWN: usize = 5;
+use crate::{
+    names::quoted,
+    task::{Factor, Task},
+};
 
 impl Task {
     /// Returns how the factors of this task differ from those of another; `None` if they are the same.
@@ -59,15 +59,6 @@ pub(crate) fn of_factors((own, a): (&str, &Factor), (name, b): (&str, &Factor)) 
         }
     };
     format!("the factor `{factor}` has {} in {own}, and {} in {name}", cuts(a), cuts(b))
-}
-
-/// Lists names, the first of many.
-fn quoted<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    let names: Vec<String> = names.into_iter().map(|it| format!("`{it}`")).collect();
-    match names.len().checked_sub(SHOWN) {
-        None | Some(0) => names.join(", "),
-        Some(more) => format!("{} and {more} more", names[..SHOWN].join(", ")),
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub mod files;
 mod joint;
 mod length;
 pub mod mix;
+pub mod names;
 mod nearest;
 pub mod own;
 pub mod records;

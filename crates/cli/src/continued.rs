@@ -21,6 +21,7 @@ use trainer::{DEFAULT, Earlier, Experiment, PRETRAINED, Plan, Run, kfold::is_kfo
 
 use crate::{
     args::ExperimentArgs,
+    bundles,
     phrases::argument,
     runs,
     terminal::Terminal,
@@ -36,7 +37,7 @@ pub(crate) fn experiment(
     let (layers, name) = runs::layers(args)?;
     let Some(named) = folder_of(&layers) else { return Ok((Experiment::load(&layers)?, name)) };
     let dir = bundle_of(&named).context("`model.pretrained`")?;
-    runs::note_unfinished(std::slice::from_ref(&named))?;
+    bundles::note_unfinished(std::slice::from_ref(&named))?;
     let earlier = Earlier::open(&dir).context("`model.pretrained`")?;
     let (mut experiment, notes) = earlier.experiment(&layers)?;
     terminal.status(&format!("continuing from {}", dir.display()));
@@ -63,7 +64,7 @@ fn bundle_of(named: &Path) -> anyhow::Result<PathBuf> {
             argument(&named.join("fold-0"))
         );
     }
-    Ok(runs::bundle_dirs(named)?.swap_remove(0))
+    Ok(bundles::dirs(named)?.swap_remove(0))
 }
 
 /// Where a new run continues from, and what that means for its scores: `pretrained/origin.toml`.

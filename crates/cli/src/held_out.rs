@@ -25,6 +25,8 @@ use infer::{Index, LabelledReader, Row};
 
 use self::check::{differences, too_many, unseen};
 use crate::{
+    bundles,
+    labelled_table::LabelledTable,
     runs,
     trained_on::{Image, hashes},
 };
@@ -167,7 +169,7 @@ fn find(named: &Path, fit_on: FitOn) -> anyhow::Result<Found> {
             dir.display()
         );
     }
-    let bundles = runs::bundle_dirs(&dir)?;
+    let bundles = bundles::dirs(&dir)?;
     let is_test = fit_on == FitOn::Test;
     if is_test && dir.join("report.toml").is_file() && !has_test(&dir) {
         bail!(
@@ -176,7 +178,7 @@ fn find(named: &Path, fit_on: FitOn) -> anyhow::Result<Found> {
             dir.display()
         );
     }
-    let runs::LabelledTable { path, task } = runs::labelled_table(&dir, is_test)?;
+    let LabelledTable { path, task } = LabelledTable::of(&dir, is_test)?;
     let index = Index::of(std::slice::from_ref(&path), &task)?;
     index.check()?;
     if index.images.is_empty() {
@@ -219,7 +221,7 @@ impl Columns {
                     is_other |= *known[place].get_or_insert(level) != level;
                 }
                 if is_other {
-                    relabelled.push(format!("`{}`", image.image));
+                    relabelled.push(image.image.as_str());
                 }
             }
             problems.extend(check::relabelled(name, &relabelled));

@@ -11,10 +11,11 @@ use std::{
 
 use anyhow::{Context as _, anyhow, bail};
 use base::{
+    names::quoted,
     records::{Record, Records},
     text,
 };
-use data::{has_image_ending, shown};
+use data::has_image_ending;
 use toml::Value;
 
 /// A recognised layout.
@@ -176,8 +177,8 @@ impl Entries {
         Some(match (self.n_images, with_images, folders.as_slice()) {
             (0, [], []) if !self.tables.is_empty() => return None,
             (0, [], []) => "there are no images, folders or tables".to_owned(),
-            (0, [], _) => format!("there are no images in its folders ({})", shown(&folders)),
-            (0, some, _) => format!("images are in {}", shown(some)),
+            (0, [], _) => format!("there are no images in its folders ({})", quoted(&folders)),
+            (0, some, _) => format!("images are in {}", quoted(some)),
             (n, _, []) => format!(
                 "there are {n} images and no folders: if they are one class, name the folder above; if they \
                  are of several, put those of each class into a folder, or add a table of their labels"
@@ -185,7 +186,7 @@ impl Entries {
             (n, ..) => format!(
                 "there are {n} images here, and folders ({}): put the images of each class into a folder, or \
                  add a table of their labels",
-                shown(&folders)
+                quoted(&folders)
             ),
         })
     }
@@ -272,7 +273,7 @@ impl Labelled {
             }
             return Err(format!(
                 "has the columns {}, none of which names files in this folder or a subfolder",
-                shown(&header)
+                quoted(&header)
             ));
         };
         if 2 * n < rows.len() {
@@ -357,7 +358,7 @@ impl Labelled {
                 dir.display(),
                 self.csv,
                 self.header[self.image],
-                shown(&columns),
+                quoted(&columns),
                 inline(&source)
             );
         }

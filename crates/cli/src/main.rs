@@ -29,6 +29,7 @@ macro_rules! complain {
 }
 
 mod args;
+mod bundles;
 mod commands;
 mod continued;
 mod drawing;
@@ -38,6 +39,7 @@ mod folds;
 mod held_out;
 mod json;
 mod known_runs;
+mod labelled_table;
 mod layout;
 mod new_folder;
 mod output;

@@ -1,6 +1,9 @@
-//! Phrases of messages and tables: durations, epochs, names of metrics, and paths in commands to paste.
+//! Phrases of messages and tables: durations, epochs, numbers of things, names of metrics, and paths in commands to
+//! paste.
 
-use std::{borrow::Cow, path::Path};
+use std::{borrow::Cow, fmt::Display, path::Path};
+
+use base::names::quoted;
 
 /// Formats a duration.
 pub(crate) fn seconds(seconds: f64) -> String {
@@ -20,6 +23,14 @@ pub(crate) fn epoch(epoch: f64) -> String {
 /// Formats a number of things: `1 step` or `12 steps`.
 pub(crate) fn count(n: &str, one: &str) -> String {
     format!("{n} {one}{}", if n == "1" { "" } else { "s" })
+}
+
+/// Counts names, and lists the first of them: ``2 (`a`, `b`)``, or `none`.
+pub(crate) fn counted_names(names: &[impl Display]) -> String {
+    match names {
+        [] => "none".to_owned(),
+        names => format!("{} ({})", names.len(), quoted(names)),
+    }
 }
 
 /// Returns the name of a metric in a text: `macro F1` for `macro_f1`.
@@ -45,13 +56,20 @@ mod tests {
 
     use metrics::MetricConfig;
 
-    use super::{argument, count, epoch, metric, seconds};
+    use super::{argument, count, counted_names, epoch, metric, seconds};
 
     #[test]
     fn durations_and_epochs_are_short() {
         assert_eq!([1.24, 109.0, 3720.0].map(seconds), ["1.2 s", "1m 49s", "1h 02m"]);
         assert_eq!([11.0, 0.2, 1.0 / 3.0, 100.0].map(epoch), ["11", "0.20", "0.33", "100"]);
         assert_eq!([count("1", "step"), count("0.20", "epoch")], ["1 step", "0.20 epochs"]);
+    }
+
+    #[test]
+    fn names_are_counted_and_the_first_are_listed() {
+        assert_eq!(counted_names(&[""; 0]), "none");
+        assert_eq!(counted_names(&["a", "b"]), "2 (`a`, `b`)");
+        assert_eq!(counted_names(&["a"; 7]), "7 (`a`, `a`, `a`, `a`, `a` and 2 more)");
     }
 
     #[test]

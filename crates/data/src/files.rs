@@ -8,8 +8,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base::names::quoted;
+
 use crate::{
-    findings::shown,
     folder::has_image_ending,
     names::{ComposedNames, composed, text_of},
 };
@@ -79,10 +80,9 @@ impl Files {
                 return Err((problem, "put the image there, or correct the row"));
             }
             several => {
-                let names: Vec<String> =
-                    several.iter().map(|&it| folder.names[it].clone()).collect();
+                let names = quoted(several.iter().map(|&it| &folder.names[it]));
                 return Err((
-                    format!("`{image}` is {} files: {}", names.len(), shown(&names)),
+                    format!("`{image}` is {} files: {names}", several.len()),
                     "keep one of them",
                 ));
             }
@@ -144,7 +144,7 @@ impl Files {
         unused.sort_unstable();
         (!unused.is_empty()).then(|| {
             let (dir, n) = (self.images.display(), unused.len());
-            format!("images in {dir} without a row, not used: {n}: {}", shown(&unused))
+            format!("images in {dir} without a row, not used: {n}: {}", quoted(&unused))
         })
     }
 }

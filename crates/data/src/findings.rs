@@ -101,18 +101,6 @@ impl fmt::Display for Findings {
     }
 }
 
-/// The maximum number of names in a message.
-const SHOWN: usize = 10;
-
-/// Lists the first names for a message, in back-ticks.
-pub fn shown(names: &[String]) -> String {
-    let some: Vec<String> = names.iter().take(SHOWN).map(|it| format!("`{it}`")).collect();
-    match names.len().saturating_sub(SHOWN) {
-        0 => some.join(", "),
-        n => format!("{} and {n} more", some.join(", ")),
-    }
-}
-
 /// The parts of the text of a problem.
 struct Parts<'a> {
     /// The name in back-ticks that it begins with, such as that of the image that a line names.

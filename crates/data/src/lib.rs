@@ -28,7 +28,7 @@ mod verified;
 
 pub use cache_dir::CacheDir;
 pub use files::Files;
-pub use findings::{Finding, Findings, shown};
+pub use findings::{Finding, Findings};
 pub use fixes::Fixes;
 pub use folder::{Folder, Recognise, Skipped, has_image_ending, list_images};
 pub use load::{Batch, Load, LoadBatches, LoadError, LoadViews};

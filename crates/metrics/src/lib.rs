@@ -92,6 +92,11 @@ pub trait Metric: Sync {
         false
     }
 
+    /// Whether the score is the same whatever is predicted, of so many classes.
+    fn is_constant(&self, _n_classes: usize) -> bool {
+        false
+    }
+
     /// Returns why the metric cannot be computed for so many images and classes, if so.
     fn too_many(&self, n_images: usize, n_classes: usize) -> Option<String> {
         match self.basis() {

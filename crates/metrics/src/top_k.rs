@@ -55,4 +55,21 @@ impl Metric for TopK {
             "`k`, the number of classes that count as predicted, must be at least 1".to_owned()
         })
     }
+
+    /// All classes are among so many.
+    fn is_constant(&self, n_classes: usize) -> bool {
+        self.k >= n_classes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TopK;
+    use crate::Metric as _;
+
+    #[test]
+    fn the_score_is_constant_where_no_class_is_left() {
+        let top = TopK { k: 3 };
+        assert_eq!([2, 3, 4].map(|it| top.is_constant(it)), [true, true, false]);
+    }
 }

@@ -58,7 +58,7 @@
 //! | `server.rs`, `refusals.rs` | connections, graceful stop; JSON for what is not a request |
 //! | `signals.rs`, `logs.rs` | the signals that a server heeds, and what it logs |
 //! | `routes.rs`, `observe.rs` | the routes, and what all have in common: request ids, logs, metrics, the token |
-//! | `query.rs`, `body.rs`, `images.rs` | from a request to its parameters, and the bytes of its images |
+//! | `query.rs`, `body.rs`, `json.rs`, `images.rs` | from a request to its parameters, and the bytes of its images |
 //! | `decoding.rs` | whose image is decoded next |
 //! | `batching.rs`, `explainers.rs` | the thread of a model: batches of decoded images, and heat maps |
 //! | `models.rs`, `reload.rs` | the models by name, and their replacement when their files are |
@@ -72,6 +72,7 @@ mod explain;
 mod explainers;
 mod images;
 mod info;
+mod json;
 mod logs;
 mod metrics;
 mod models;

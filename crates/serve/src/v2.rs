@@ -25,7 +25,8 @@ use crate::{
     batching::{About, Worker},
     body::{self, Held, Unread},
     error::ApiError,
-    images::{Upload, base64, check_number, json},
+    images::{Upload, base64, check_number},
+    json::from_json,
     models::Model,
     predict::{Counted, check_room, predict_all},
     state::Shared,
@@ -148,7 +149,7 @@ pub(crate) async fn infer(
     check_room(model)?;
     let Held { bytes, memory: _memory } =
         body::read(&unread, &shared.limits, &shared.memory).await?;
-    let Request { id, parameters, inputs, outputs: wanted } = json(&bytes)?;
+    let Request { id, parameters, inputs, outputs: wanted } = from_json(&bytes)?;
     drop(bytes);
     let uploads = uploads(inputs, shared.limits.max_images)?;
     let n_images = uploads.len();
@@ -286,11 +287,11 @@ fn chosen(outputs: Vec<Tensor>, wanted: Option<&[Wanted]>) -> Result<Vec<Tensor>
 #[cfg(test)]
 mod tests {
     use super::{Request, uploads};
-    use crate::{error::ApiError, images::json};
+    use crate::{error::ApiError, json::from_json};
 
     fn parsed(inputs: &str) -> Result<usize, ApiError> {
         let text = format!("{{\"inputs\": {inputs}, \"new\": 1}}");
-        let request: Request = json(text.as_bytes())?;
+        let request: Request = from_json(text.as_bytes())?;
         Ok(uploads(request.inputs, 3)?.len())
     }
 
@@ -311,9 +312,13 @@ mod tests {
             ),
             ("[0]", "[]", "at least one"),
             ("[18446744073709551615, 2]", "[\"aGk=\"]", "at `inputs[0].shape`"),
-            ("[-1]", "[\"aGk=\"]", "at `inputs[0].shape[0]`"),
+            (
+                "[-1]",
+                "[\"aGk=\"]",
+                "at `inputs[0].shape[0]`: expected a whole number from 0, not `-1`",
+            ),
             ("[1]", "[\"?\"]", "at `inputs[0].data[0]`: not base64"),
-            ("[1]", "[1]", "expected a list of images"),
+            ("[1]", "[1]", "at `inputs[0].data`: expected a list of images"),
             ("[4]", "[\"\", \"\", \"\", \"\"]", "may have 3 images"),
         ] {
             let err = parsed(&input(shape, data)).unwrap_err().message;

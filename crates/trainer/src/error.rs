@@ -1,9 +1,10 @@
 //! Why a run fails.
 
+use base::names::listed;
 use data::LoadError;
 use infer::{BundleError, PredictError};
 
-use crate::{names::first_of, plan::PlanError, run::RunError};
+use crate::{plan::PlanError, run::RunError};
 
 /// Why a run failed. What was saved before remains intact.
 #[derive(Debug, thiserror::Error)]
@@ -193,10 +194,9 @@ impl FitError {
 
 /// Formats folds as the subject of a sentence: `fold 3 is`, `folds 0, 3 are`.
 fn folds(folds: &[usize]) -> String {
-    let names: Vec<String> = folds.iter().map(usize::to_string).collect();
     match folds {
         [one] => format!("fold {one} is"),
-        _ => format!("folds {} are", first_of(names)),
+        _ => format!("folds {} are", listed(folds)),
     }
 }
 

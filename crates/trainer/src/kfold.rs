@@ -23,7 +23,7 @@ use std::{
 };
 
 use augment::Image;
-use base::table;
+use base::{names::listed, table};
 use candle::Device;
 use data::{Balance, Folds, Manifest, SplitConfig, StratifiedKfold};
 
@@ -41,7 +41,6 @@ use crate::{
     experiment::{Experiment, differences},
     fit::fit,
     fold_folders::{FOLDS, home, is_finished},
-    names::first_of,
     outcome::Ended,
     phase::TrainOn,
     plan::{Plan, PlanError, folds},
@@ -240,10 +239,9 @@ impl<'a> Kfold<'a> {
             }
             if !has_worked {
                 if waits_for != left {
-                    let names: Vec<String> = left.iter().map(usize::to_string).collect();
                     callback.note(&format!(
                         "waiting for folds that other processes train: {}",
-                        first_of(names)
+                        listed(&left)
                     ));
                     waits_for.clone_from(&left);
                 }

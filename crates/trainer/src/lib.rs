@@ -35,7 +35,6 @@ mod loading;
 mod log;
 mod lr_find;
 mod memory;
-mod names;
 mod open_device;
 mod optim;
 mod outcome;

@@ -22,6 +22,7 @@ use std::{
 
 use base::{
     Task,
+    names::listed,
     records::{self, Records},
     table,
     task::{Scope, Unit},
@@ -30,7 +31,6 @@ use data::{Folds, Manifest, PseudoLabels, Use};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    names::first_of,
     plan::Plan,
     run::{Run, RunError},
 };
@@ -388,15 +388,14 @@ impl Changes {
         for (kind, images) in kinds {
             let n = images.len();
             let what = if n == 1 { "image" } else { "images" };
-            changes.lines.push(format!("{n} {what} {kind}: {}", first_of(images)));
+            changes.lines.push(format!("{n} {what} {kind}: {}", listed(images)));
         }
         changes.has_moved = !moved.is_empty();
         if changes.has_moved {
             let n = moved.len();
             let what = format!("{} {}", unit.count(n), if n == 1 { "is" } else { "are" });
             let each = moved.into_iter().map(|(group, how)| format!("`{group}` ({how})"));
-            let each = first_of(each.collect());
-            changes.lines.push(format!("{what} on another side: {each}"));
+            changes.lines.push(format!("{what} on another side: {}", listed(each)));
         }
         Ok(changes)
     }

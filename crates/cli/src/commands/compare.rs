@@ -19,14 +19,13 @@ use crate::{
     End,
     args::RunsArgs,
     json::emit,
-    runs,
+    labelled_table::LabelledTable,
+    phrases::counted_names,
     style::headed,
     tables::MANY,
     wrap::{columns, wrapped},
 };
 
-/// Maximum number of missing images to name.
-const SHOWN: usize = 5;
 /// With many classes, the number of classes to show with the largest gain, and with the largest loss.
 const ENDS: usize = 10;
 
@@ -99,7 +98,7 @@ pub(crate) fn compare(args: &RunsArgs) -> anyhow::Result<End> {
     // All paths are checked before any table is read.
     let mut tables = Vec::new();
     for side in &named {
-        let side = side.iter().map(|it| runs::labelled_table(it, args.test));
+        let side = side.iter().map(|it| LabelledTable::of(it, args.test));
         tables.push(side.collect::<Result<Vec<_>, _>>()?);
     }
     let mut reference = Reference::new(&tables[0][0], args)?;
@@ -128,7 +127,7 @@ pub(crate) fn compare(args: &RunsArgs) -> anyhow::Result<End> {
 }
 
 /// Returns the metrics to compare by: the chosen one, and for a task of one factor, whose table has a single
-/// row otherwise, also top-1 and top-k accuracy and the log loss.
+/// row otherwise, also top-1 and top-k accuracy (of more than k classes) and the log loss.
 fn metrics<'a>(args: &'a RunsArgs, task: &Task) -> Vec<(String, &'a dyn Metric)> {
     let by: &dyn Metric = args.by.get();
     let name = named(&args.by);
@@ -140,13 +139,18 @@ fn metrics<'a>(args: &'a RunsArgs, task: &Task) -> Vec<(String, &'a dyn Metric)>
             (format!("top_{}", top.k), top),
             ("log_loss".to_owned(), &LogLoss::DEFAULT),
         ];
-        metrics.extend(others.into_iter().filter(|it| it.0 != name));
+        let is_shown =
+            |it: &(String, &dyn Metric)| it.0 != name && !it.1.is_constant(task.n_classes());
+        metrics.extend(others.into_iter().filter(is_shown));
     }
     metrics
 }
 
-/// Returns the name of a metric, with its settings where they are not the defaults.
+/// Returns the name of a metric, with its settings where they are not the defaults; that of top-k accuracy has its k.
 fn named(metric: &MetricConfig) -> String {
+    if let MetricConfig::TopK(it) = metric {
+        return format!("top_{}", it.k);
+    }
     let kind = metric.kind();
     let is_default = MetricConfig::zoo().iter().any(|it| it.1 == *metric);
     let settings = toml::Table::try_from(metric).expect("a metric is TOML");
@@ -186,7 +190,7 @@ fn mean(runs: &[Vec<Scored>]) -> Vec<Scored> {
 }
 
 impl<'a> Reference<'a> {
-    fn new(table: &runs::LabelledTable, args: &'a RunsArgs) -> anyhow::Result<Reference<'a>> {
+    fn new(table: &LabelledTable, args: &'a RunsArgs) -> anyhow::Result<Reference<'a>> {
         let task = table.task.clone();
         let index = Index::of(std::slice::from_ref(&table.path), &task)?;
         index.check()?;
@@ -195,6 +199,11 @@ impl<'a> Reference<'a> {
         for (name, metric) in &metrics {
             if let Some(why) = metric.too_many(n_images, n_classes) {
                 bail!("`{name}`: {why}");
+            }
+            if metric.is_constant(n_classes) {
+                bail!(
+                    "`{name}` of {n_classes} classes is always 1: choose a smaller `k`, or another metric by `--by`"
+                );
             }
         }
         let projections = Projection::all(&task);
@@ -217,7 +226,7 @@ impl<'a> Reference<'a> {
     }
 
     /// Reads a run's table and scores it on the images and with the labels of the reference.
-    fn score(&mut self, table: &runs::LabelledTable) -> anyhow::Result<Vec<Scored>> {
+    fn score(&mut self, table: &LabelledTable) -> anyhow::Result<Vec<Scored>> {
         let (first, own) = (self.path.display().to_string(), table.path.display().to_string());
         if let Some(how) = self.task.difference(&first, &table.task, &own) {
             bail!("{how}: compare runs with the same factors, levels and cuts");
@@ -237,17 +246,14 @@ impl<'a> Reference<'a> {
                 (it, tallies.collect::<Vec<_>>(), Confusion::new(n))
             })
             .collect();
-        let (mut is_there, mut foreign, mut n_foreign) = (vec![false; images.len()], Vec::new(), 0);
+        let (mut is_there, mut foreign) = (vec![false; images.len()], Vec::new());
         let (mut n_relabelled, mut expected, mut row) = (0, 0, Row::default());
         while reader.next(&mut row)? {
             // Most tables have the same order.
             let is_next = images.get(expected).is_some_and(|it| it.image == row.image);
             let at = if is_next { Some(expected) } else { self.index.position(&row.image) };
             let Some(at) = at else {
-                n_foreign += 1;
-                if foreign.len() < SHOWN {
-                    foreign.push(row.image.clone());
-                }
+                foreign.push(row.image.clone());
                 continue;
             };
             expected = at + 1;
@@ -268,21 +274,15 @@ impl<'a> Reference<'a> {
                 confusion.add(it.class, it.predicted, 1);
             }
         }
-        let absent = || images.iter().zip(&is_there).filter(|it| !it.1).map(|it| &it.0.image);
-        let n_absent = absent().count();
-        if n_absent + n_foreign > 0 {
-            let absent: Vec<String> = absent().take(SHOWN).cloned().collect();
-            let list = |n: usize, names: &[String]| match n {
-                0 => "none".to_owned(),
-                n @ ..=SHOWN => format!("{n} ({})", names.join(", ")),
-                n => format!("{n} ({}, ...)", names.join(", ")),
-            };
+        let absent = images.iter().zip(&is_there).filter(|it| !it.1).map(|it| &it.0.image);
+        let absent: Vec<&String> = absent.collect();
+        if !absent.is_empty() || !foreign.is_empty() {
             bail!(
                 "the runs have different images: only in the first: {}; only in the other: {}: compare \
                  runs with the same data, `data.split`, `data.split_seed` and `data.fold`, \
                  cross-validations, or test sets (--test)",
-                list(n_absent, &absent),
-                list(n_foreign, &foreign)
+                counted_names(&absent),
+                counted_names(&foreign)
             );
         }
         if n_relabelled > 0 {
@@ -321,7 +321,8 @@ impl<'a> Reference<'a> {
                 self.metrics.iter().zip(a.scores.iter().zip(&b.scores))
             {
                 // The predicted number is that of one factor, the same in all scopes.
-                if metric.needs_numbers() && scope != scope_of_number(&self.task) {
+                let is_of_other = metric.needs_numbers() && scope != scope_of_number(&self.task);
+                if is_of_other || metric.is_constant(support.len()) {
                     continue;
                 }
                 let it: Comparison = compare_sides(*metric, a, b);
@@ -435,6 +436,12 @@ mod tests {
         assert_eq!(names(&many, f1), ["macro_f1", "accuracy", "top_5", "log_loss"]);
         assert_eq!(names(&few, f1), ["macro_f1", "accuracy", "top_2", "log_loss"]);
         assert_eq!(names(&Task::mask_gender_age(), f1), ["macro_f1"]);
+        // Of two classes, top-2 accuracy is always 1.
+        let two = Task::new(vec![Factor::new("class", &["cat", "dog"])]);
+        assert_eq!(names(&two, f1), ["macro_f1", "accuracy", "log_loss"]);
+        let top = "{ kind = \"top_k\" }";
+        assert_eq!(names(&few, top), ["top_2", "accuracy", "log_loss"]);
+        assert_eq!(names(&many, top), ["top_2", "accuracy", "top_5", "log_loss"]);
         // None is there twice, and settings tell two apart.
         let loss = "{ kind = \"log_loss\" }";
         assert_eq!(names(&many, loss), ["log_loss", "accuracy", "top_5"]);

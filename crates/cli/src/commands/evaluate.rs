@@ -28,6 +28,7 @@ use super::predict::{self, serving};
 use crate::{
     End,
     args::{EvaluateArgs, ExperimentArgs, Side},
+    bundles,
     new_folder::NewFolder,
     phrases::argument,
     preparation::{check_settings, images_of, in_short},
@@ -190,7 +191,7 @@ fn check_unseen(
     let is_own = args.config.is_none() && args.set.is_empty();
     let mut problems = Vec::new();
     for named in &args.models.runs {
-        for dir in runs::bundle_dirs(&runs::find(named)?)? {
+        for dir in bundles::dirs(&runs::find(named)?)? {
             let shown = dir.display();
             let Some(known) = TrainedOn::of(&dir)? else {
                 terminal.status(&format!("note: {}", unknown(&dir)));

@@ -10,9 +10,9 @@ use infer::Bundle;
 use crate::{
     End,
     args::{ExportArgs, Format},
+    bundles,
     output::Output,
     preparation::use_threads,
-    runs,
     wrap::{WIDTH, in_columns},
 };
 
@@ -22,8 +22,8 @@ pub(crate) fn export(args: &ExportArgs) -> anyhow::Result<End> {
     let output = Output::at(&path)?;
     output.check_new()?;
     use_threads(0)?;
-    runs::note_unfinished(&args.runs)?;
-    let mut bundle = runs::open_bundles(&args.runs, args.join.join_factors, &Device::Cpu)?;
+    bundles::note_unfinished(&args.runs)?;
+    let mut bundle = bundles::open(&args.runs, args.join.join_factors, &Device::Cpu)?;
     if args.no_tta {
         bundle = bundle.without_views();
     }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use anyhow::Context as _;
-use base::{config::Layer, records::Records, task::Scope, text};
-use data::{Content, Manifest, Use, shown, sizes_of};
+use base::{config::Layer, names::quoted, records::Records, task::Scope, text};
+use data::{Content, Manifest, Use, sizes_of};
 use trainer::{DEFAULT, Experiment};
 
 use super::eda;
@@ -172,8 +172,8 @@ fn classes(manifest: &Manifest) -> String {
         let mut text =
             format!("`{}`: {} {noun} of {least} to {most} images", factor.name, some.len());
         if !none.is_empty() {
-            let names: Vec<String> = none.iter().map(|&it| factor.levels[it].clone()).collect();
-            text += &format!(", and without images: {}", shown(&names));
+            let names = quoted(none.iter().map(|&it| &factor.levels[it]));
+            text += &format!(", and without images: {names}");
         }
         text
     };

@@ -12,6 +12,7 @@ use metrics::{LabelIssue, LabelScore, argmax, label_issues};
 use crate::{
     End,
     drawing::{CORRECT, Cell, GREY, INCORRECT, INK, Sheet, png, thumbnail},
+    labelled_table::LabelledTable,
     output::{folder, new_file},
     preparation::images_of,
     runs,
@@ -39,7 +40,7 @@ pub(crate) fn labels(
         bail!("{}: already exists: choose a new folder", sheet_path.display());
     }
     let terminal = Terminal::new();
-    let table = runs::labelled_table(named, false)?;
+    let table = LabelledTable::of(named, false)?;
     let labelled = LabelledPredictions::open(&table.path, &table.task)?;
     let experiment = runs::experiment_like(&runs::find(named)?, set)?;
     let manifest = images_of(&experiment, &terminal)?;

@@ -22,6 +22,7 @@ use trainer::Callback as _;
 use crate::{
     End,
     args::ModelArgs,
+    bundles,
     json::emit,
     output::{Output, Own},
     preparation::{in_short, use_threads},
@@ -196,8 +197,8 @@ pub(super) fn promise(conformal: &Conformal, level: f64, unit: Unit) -> String {
 /// - `joins_factors`: whether those of different factors are of one task.
 pub(super) fn open(models: &ModelArgs, joins_factors: bool) -> anyhow::Result<Bundle> {
     use_threads(0)?;
-    runs::note_unfinished(&models.runs)?;
-    runs::open_bundles(&models.runs, joins_factors, &Device::Cpu)
+    bundles::note_unfinished(&models.runs)?;
+    bundles::open(&models.runs, joins_factors, &Device::Cpu)
 }
 
 pub(super) fn rows(n: usize) -> String {

@@ -24,6 +24,7 @@ use super::predict::{self, rows, serving};
 use crate::{
     End,
     args::{ExperimentArgs, LabelKind, PseudoArgs},
+    bundles,
     output::{Output, Own},
     phrases::argument,
     preparation::{in_short, use_threads},
@@ -67,7 +68,7 @@ pub(crate) fn pseudo(args: &PseudoArgs) -> anyhow::Result<End> {
     let output = Output::at(&args.output)?;
     output.check(&OWN)?;
     use_threads(0)?;
-    runs::note_unfinished(&args.models.runs)?;
+    bundles::note_unfinished(&args.models.runs)?;
     let terminal = Terminal::new();
     if !args.images.is_dir() {
         bail!("{}: --images: name a folder of images", args.images.display());
@@ -236,9 +237,9 @@ impl Labellers {
         let mut are_copies = vec![false; images.len()];
         let runs = args.models.runs.iter().map(|it| runs::find(it));
         let runs = runs.collect::<anyhow::Result<Vec<_>>>()?;
-        let dirs = runs.iter().map(|it| runs::bundle_dirs(it));
+        let dirs = runs.iter().map(|it| bundles::dirs(it));
         let dirs = dirs.collect::<anyhow::Result<Vec<_>>>()?;
-        runs::check_related(&dirs.concat(), args.join.join_factors)?;
+        bundles::check_related(&dirs.concat(), args.join.join_factors)?;
         // Each file is read once more, and only where a model's training is known by its files.
         let hashes = LazyCell::new(|| file_hashes(images));
         for (run, dirs) in runs.iter().zip(dirs) {

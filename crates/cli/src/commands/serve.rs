@@ -16,7 +16,7 @@ use serve::{
     log_to_stderr, on_signals,
 };
 
-use crate::{End, args::ServeArgs, output::Verbosity, runs};
+use crate::{End, args::ServeArgs, bundles, output::Verbosity, runs};
 
 /// The variable with the token.
 const TOKEN: &str = "MASKFIT_TOKEN";
@@ -87,9 +87,9 @@ fn source(named: &Path) -> anyhow::Result<Source> {
         Some((name, path)) => (Some(name.to_owned()), PathBuf::from(path)),
         None => (None, named.to_owned()),
     };
-    runs::note_unfinished(std::slice::from_ref(&path))?;
+    bundles::note_unfinished(std::slice::from_ref(&path))?;
     let dir = runs::find(&path)?;
-    let dirs = runs::bundle_dirs(&dir)?;
+    let dirs = bundles::dirs(&dir)?;
     Ok(Source { name: name.unwrap_or_else(|| model_name(&dir)), dirs })
 }
 

@@ -13,6 +13,7 @@ use super::{kfold::places::located, train::conclude};
 use crate::{
     End,
     args::SoupArgs,
+    bundles,
     new_folder::NewFolder,
     preparation::{check_settings, manifest, use_threads},
     runs,
@@ -31,7 +32,7 @@ pub(crate) fn soup(args: &SoupArgs) -> anyhow::Result<End> {
     let folder = NewFolder::at(&args.output)?;
     let named = args.runs.iter().map(|it| runs::find(it)).collect::<anyhow::Result<Vec<_>>>()?;
     let ingredients = ingredients(&named, args.last)?;
-    runs::note_unfinished(&args.runs)?;
+    bundles::note_unfinished(&args.runs)?;
     let experiment = match is_kfold(&named[0]) {
         true => located(&named[0], &args.set)?.own,
         false => runs::experiment_of(&named[0], &args.set)?,
@@ -91,7 +92,7 @@ pub(crate) fn soup(args: &SoupArgs) -> anyhow::Result<End> {
 /// Returns the models of runs and of the folds of cross-validations.
 fn ingredients(named: &[PathBuf], last: Option<usize>) -> anyhow::Result<Vec<Ingredient>> {
     let (mut found, mut problems) = (Vec::new(), Vec::new());
-    for best in named.iter().map(|it| runs::bundle_dirs(it)).collect::<anyhow::Result<Vec<_>>>()? {
+    for best in named.iter().map(|it| bundles::dirs(it)).collect::<anyhow::Result<Vec<_>>>()? {
         for best in best {
             // A run's best bundle is in its folder.
             let run = best.parent().unwrap_or(Path::new("."));

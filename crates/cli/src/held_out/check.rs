@@ -7,12 +7,13 @@ use anyhow::bail;
 use base::task::Unit;
 use infer::Index;
 
-use crate::trained_on::{Image, TrainedOn, unknown};
+use crate::{
+    phrases::counted_names,
+    trained_on::{Image, TrainedOn, unknown},
+};
 
 /// The largest number of probabilities of all runs: 0.8 GB, and a few times that while they are fitted on.
 const MOST: usize = 100_000_000;
-/// The number of images or groups to name.
-const SHOWN: usize = 5;
 
 /// Returns what differs between the images of each run and those of the first.
 ///
@@ -37,10 +38,10 @@ pub(super) fn differences(runs: &[(&str, &Index)]) -> Vec<String> {
 
 /// Returns what differs between the images of two runs, if anything.
 fn difference(a: &Index, b: &Index) -> Option<String> {
-    let only = |of: &Index, other: &Index| -> Vec<String> {
-        let all = of.images.iter().filter(|it| other.position(&it.image).is_none());
-        all.map(|it| format!("`{}`", it.image)).collect()
-    };
+    fn only<'a>(of: &'a Index, other: &Index) -> Vec<&'a str> {
+        let all = of.images.iter().map(|it| it.image.as_str());
+        all.filter(|it| other.position(it).is_none()).collect()
+    }
     let (only_a, only_b) = (only(a, b), only(b, a));
     if only_a.is_empty() && only_b.is_empty() {
         let groups = |it: &Index| it.groups.clone();
@@ -48,30 +49,25 @@ fn difference(a: &Index, b: &Index) -> Option<String> {
         return (groups(a) != groups(b) || is_other)
             .then(|| "they are assigned to different groups".to_owned());
     }
-    Some(format!("only in the first: {}; only in the other: {}", list(&only_a), list(&only_b)))
+    Some(format!(
+        "only in the first: {}; only in the other: {}",
+        counted_names(&only_a),
+        counted_names(&only_b)
+    ))
 }
 
 /// Returns a problem if images have other labels in a run than in those before it, so that they may be images of
 /// other data with the same names.
 ///
 /// - `names`: those images.
-pub(super) fn relabelled(run: &str, names: &[String]) -> Option<String> {
+pub(super) fn relabelled(run: &str, names: &[&str]) -> Option<String> {
     (!names.is_empty()).then(|| {
         format!(
             "{run}: images have other labels than in the runs before it: {}: combine runs of the same data with the \
              same labels and `data.reviewed`, or train them again with those",
-            list(names)
+            counted_names(names)
         )
     })
-}
-
-/// Counts names, and lists the first of them.
-fn list(names: &[String]) -> String {
-    match names {
-        [] => "none".to_owned(),
-        few if few.len() <= SHOWN => format!("{} ({})", few.len(), few.join(", ")),
-        many => format!("{} ({}, ...)", many.len(), many[..SHOWN].join(", ")),
-    }
 }
 
 /// Returns a problem if all runs have more probabilities than memory is meant to hold.
@@ -148,7 +144,7 @@ mod tests {
         assert_eq!(found[0], of_c);
         assert!(found[1].ends_with("the same images: they are assigned to different groups"));
         assert_eq!(relabelled("b", &[]), None);
-        let problem = relabelled("b", &["`y`".to_owned()]).unwrap();
+        let problem = relabelled("b", &["y"]).unwrap();
         assert!(
             problem
                 .starts_with("b: images have other labels than in the runs before it: 1 (`y`): ")

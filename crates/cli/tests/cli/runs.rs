@@ -336,6 +336,14 @@ fn runs_are_compared_only_on_the_same_images() {
     }
     let out = bench.ok(&["compare", "runs/a", "runs/b", "--by", "log_loss"]);
     assert!(out.contains("A: runs/a\nB: runs/b") && out.contains("worn male <30"), "{out}");
+    // There are two genders, so that top-2 accuracy says nothing about them.
+    let top = bench.ok(&["compare", "runs/a", "runs/b", "--by", "top_k"]);
+    let first = |it: &str| top.lines().any(|line| line.split(' ').next() == Some(it));
+    assert!(first("top_2") && first("mask") && first("age") && !first("gender"), "{top}");
+    bench.fails(
+        &["compare", "runs/a", "runs/b", "--by", "{ kind = \"top_k\", k = 18 }"],
+        expect!["error: `top_18` of 18 classes is always 1: choose a smaller `k`, or another metric by `--by`"],
+    );
     let sides = bench.ok(&["compare", "--a", "runs/a", "runs/b", "--b", "runs/b"]);
     assert!(sides.contains("A: runs/a, runs/b\nB: runs/b"), "{sides}");
 
@@ -354,7 +362,8 @@ fn runs_are_compared_only_on_the_same_images() {
         expect!["error: `mae` needs predicted numbers, which not every run has a head for"],
     );
     let err = text(&bench.run(&["compare", "runs/a", "runs/other"]).stderr);
-    assert!(err.contains("have different images: only in the first: "), "{err}");
+    let begin = "have different images: only in the first: ";
+    assert!(err.contains(begin) && err.contains(" (`"), "{err}");
     let err = text(&bench.run(&["compare", "runs/a", "runs/b", "--by", "cheese"]).stderr);
     assert!(err.contains("must be one of macro_f1, accuracy"), "{err}");
     let best_by = ["--set", "eval.best_by={ kind = \"mae\" }"];

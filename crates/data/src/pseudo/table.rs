@@ -8,12 +8,13 @@ use std::{
 
 use base::{
     Task,
+    names::quoted,
     records::{Record, Records},
     table::number,
     task::Scope,
 };
 
-use crate::{Findings, findings::shown};
+use crate::Findings;
 
 /// The columns besides those of the labels, in their order.
 const IMAGE: &str = "image";
@@ -171,7 +172,7 @@ impl PseudoTable {
         let hard = positions(false);
         let labels = hard.clone().or_else(|| positions(true));
         let (Some(image), Some(labels)) = (header.column(IMAGE), labels) else {
-            let [factors, classes] = [false, true].map(|it| shown(&self.labels(it)));
+            let [factors, classes] = [false, true].map(|it| quoted(self.labels(it)));
             let problem = format!(
                 "this is not a table of pseudo-labels for this data: it has no column `{IMAGE}`, or not all of \
                  the factors {factors} (hard labels) or of the classes {classes} (soft labels)"
@@ -231,7 +232,7 @@ impl PseudoTable {
                         None => problems.push(format!(
                             "`{}` is `{text}`, which is not one of {}",
                             factor.name,
-                            shown(&factor.levels)
+                            quoted(&factor.levels)
                         )),
                     }
                 }

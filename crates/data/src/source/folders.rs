@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use base::{Task, task::Factor};
+use base::{Task, names::quoted, task::Factor};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -26,7 +26,7 @@ use super::{
     samples::{Label, Sample, Samples, unit, verified},
 };
 use crate::{
-    findings::{Findings, shown},
+    findings::Findings,
     folder::{Recognise, Skipped, list_images},
     manifest::{Content, Manifest, Use},
     names::text_of,
@@ -120,11 +120,8 @@ fn parts(root: &Path, keep_sets: bool) -> Result<Vec<(PathBuf, Use)>, SourceErro
     }
     let valid: Vec<&str> = VALID.into_iter().filter(|it| names.contains(*it)).collect();
     if valid.len() > 1 {
-        let what = format!(
-            "{}: has the folders {}: keep one of them",
-            root.display(),
-            shown(&valid.iter().map(|&it| it.to_owned()).collect::<Vec<_>>()),
-        );
+        let what =
+            format!("{}: has the folders {}: keep one of them", root.display(), quoted(&valid));
         return Err(SourceError::Settings(what));
     }
     let known = |it: &String| it == "train" || it == "test" || VALID.contains(&it.as_str());
@@ -238,16 +235,16 @@ impl Tree {
         if !only_trained.is_empty() {
             let n = only_trained.len();
             let text =
-                format!("classes without a folder in each set: {n}: {}", shown(&only_trained));
+                format!("classes without a folder in each set: {n}: {}", quoted(&only_trained));
             self.notes.push(text);
         }
         if !self.outside.is_empty() {
-            let (n, names) = (self.outside.len(), shown(&self.outside));
+            let (n, names) = (self.outside.len(), quoted(&self.outside));
             self.notes
                 .push(format!("images outside of the classes' folders, not read: {n}: {names}"));
         }
         for (why, names) in std::mem::take(&mut self.skipped) {
-            self.notes.push(format!("skipped, {why}: {}: {}", names.len(), shown(&names)));
+            self.notes.push(format!("skipped, {why}: {}: {}", names.len(), quoted(&names)));
         }
     }
 
@@ -273,7 +270,7 @@ impl Tree {
         }
         if !groupless.is_empty() {
             let problem =
-                format!("does not match {} names: {}", groupless.len(), shown(&groupless));
+                format!("does not match {} names: {}", groupless.len(), quoted(&groupless));
             self.findings.add("`group`", problem, "change `data.source.group.regex`");
         }
         samples.findings = self.findings;

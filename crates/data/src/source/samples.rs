@@ -16,12 +16,13 @@ use std::{
 
 use base::{
     Task,
+    names::quoted,
     task::{Factor, Scope, Unit},
 };
 
 use super::{Context, SourceError};
 use crate::{
-    findings::{Findings, shown},
+    findings::Findings,
     manifest::{Attribute, Content, Example, Listed, Manifest, Use},
     names::composed,
     pseudo::PseudoLabels,
@@ -137,7 +138,7 @@ impl Samples {
                 None => {
                     let remedy = format!(
                         "write one of {}, or change its `levels` in `data.source.labels`",
-                        shown(levels)
+                        quoted(levels)
                     );
                     (format!("`{name}` is `{text}`, which is not one of its levels"), remedy)
                 }
@@ -310,9 +311,9 @@ fn check_levels(
     notes: &mut Vec<String>,
 ) {
     if task.n_classes() == 1 && !samples.is_empty() {
-        let factors: Vec<String> = task.factors.iter().map(|it| it.name.clone()).collect();
+        let factors = quoted(task.factors.iter().map(|it| &it.name));
         let problem = format!("all images have the same: `{}`", task.class_names(Scope::Joint)[0]);
-        findings.add(shown(&factors), problem, "name a label that differs between images");
+        findings.add(factors, problem, "name a label that differs between images");
     }
     for (idx, factor) in task.factors.iter().enumerate().filter(|it| is_found[it.0]) {
         let mut is_trained = vec![false; factor.levels.len()];
@@ -327,7 +328,7 @@ fn check_levels(
             let (name, n) = (&factor.name, absent.len());
             notes.push(format!(
                 "levels of `{name}` without training images: {n}: {}",
-                shown(&absent)
+                quoted(&absent)
             ));
         }
     }
@@ -348,7 +349,7 @@ fn alike_note(factor: &Factor) -> Option<String> {
             "classes of `{}` that differ only in case, spaces or Unicode form: {}: if they are meant as one, \
              give it one name",
             factor.name,
-            shown(&alike)
+            quoted(&alike)
         )
     })
 }

@@ -30,6 +30,7 @@ use std::{
 
 use base::{
     Task,
+    names::quoted,
     records::{Record, Records},
     task::Factor,
     text,
@@ -43,7 +44,7 @@ use super::{
 };
 use crate::{
     files::Files,
-    findings::{Findings, shown},
+    findings::Findings,
     manifest::{Content, Manifest, Use},
 };
 
@@ -326,7 +327,7 @@ impl Reading<'_> {
             let n = names.iter().filter(|it| *it == name).count();
             let problem = match n {
                 1 => return header.column(name).unwrap_or_default(),
-                0 => format!("has no column `{name}`: its columns are {}", shown(&names)),
+                0 => format!("has no column `{name}`: its columns are {}", quoted(&names)),
                 n => format!("has {n} columns `{name}`"),
             };
             is_whole = false;

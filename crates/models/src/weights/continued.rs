@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use base::{Task, task::Scope};
+use base::{Task, names::quoted, task::Scope};
 use candle::{Tensor, Var};
 use ops::Form;
 
@@ -277,14 +277,9 @@ fn shown(class: &Class) -> String {
     class.iter().map(|it| it.1.as_str()).collect::<Vec<_>>().join(" ")
 }
 
-/// The number of classes to name.
-const SHOWN: usize = 5;
-
 /// Formats a number of classes with the first names.
 fn named(classes: &[String]) -> String {
-    let names: Vec<String> = classes.iter().take(SHOWN).map(|it| format!("`{it}`")).collect();
-    let more = if classes.len() > SHOWN { ", ..." } else { "" };
-    format!("{} ({}{more})", classes.len(), names.join(", "))
+    format!("{} ({})", classes.len(), quoted(classes))
 }
 
 impl std::fmt::Display for Continued {

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use base::Seed;
+use base::{Seed, names::quoted};
 use data::{Folds, Manifest, Use};
 use infer::{Index, LabelledReader, LabelledWriter, Row, mean};
 use metrics::{MetricConfig, Prediction, Report, RunningMetric};
@@ -17,7 +17,6 @@ use metrics::{MetricConfig, Prediction, Report, RunningMetric};
 use crate::{
     error::FitError,
     fold_folders::home,
-    names::first_of,
     report::{section, write_tables},
     run::{Run, RunError},
     scoring::Scoring,
@@ -63,20 +62,19 @@ fn check(joining: &Joining<'_>, repeat: usize, held: &Index) -> Result<(), Strin
     }
     let (mut duplicated, mut unknown, mut relabelled) = (Vec::new(), Vec::new(), Vec::new());
     for image in &held.images {
-        let named = || format!("`{}`", image.image);
-        match classes.get_mut(image.image.as_str()) {
-            None => unknown.push(named()),
-            Some((_, n)) if *n > 0 => duplicated.push(named()),
+        let name = image.image.as_str();
+        match classes.get_mut(name) {
+            None => unknown.push(name),
+            Some((_, n)) if *n > 0 => duplicated.push(name),
             Some((class, n)) => {
                 *n += 1;
                 if *class != image.class {
-                    relabelled.push(named());
+                    relabelled.push(name);
                 }
             }
         }
     }
-    let mut missing: Vec<String> =
-        classes.iter().filter(|it| it.1.1 == 0).map(|it| format!("`{}`", it.0)).collect();
+    let mut missing: Vec<&str> = classes.iter().filter(|it| it.1.1 == 0).map(|it| *it.0).collect();
     missing.sort();
     let mut problems = Vec::new();
     for (what, images) in [
@@ -87,7 +85,7 @@ fn check(joining: &Joining<'_>, repeat: usize, held: &Index) -> Result<(), Strin
     ] {
         if !images.is_empty() {
             let n = images.len();
-            problems.push(format!("{n} {what}: {}", first_of(images)));
+            problems.push(format!("{n} {what}: {}", quoted(images)));
         }
     }
     match problems.is_empty() {

@@ -7,7 +7,7 @@ use std::{
     rc::Rc,
 };
 
-use base::{Seed, task::Scope};
+use base::{Seed, names::listed, task::Scope};
 use candle::{Device, Tensor};
 use data::{Manifest, Sides};
 use infer::Bundle;
@@ -20,7 +20,6 @@ use crate::{
     average::{AverageConfig, averaged},
     checkpoint::{self, Checkpoint},
     experiment::{Experiment, differing},
-    names::first_of,
     record::{self, Record},
     run::{RunError, at},
 };
@@ -176,7 +175,7 @@ pub(super) fn different_starts(ingredients: &[Ingredient]) -> Result<Option<Stri
     }
     let is_one = starts.windows(2).all(|it| it[0].2 == it[1].2);
     let lines = starts.iter().map(|(run, shown, _)| format!("{}: {shown}", run.display()));
-    Ok((!is_one).then(|| first_of(lines.collect())))
+    Ok((!is_one).then(|| listed(lines)))
 }
 
 /// Returns what tells pretrained weights apart wherever they were copied to: the checksum of a file, or the description
@@ -284,7 +283,7 @@ fn check_same(differ: BTreeMap<(String, String), Vec<String>>) -> Result<(), Sou
         return Ok(());
     }
     let line = |((place, first), images): ((String, String), Vec<String>)| {
-        let (n, images) = (images.len(), first_of(images));
+        let (n, images) = (images.len(), listed(images));
         let have = if n == 1 { "image has" } else { "images have" };
         format!("{n} {have} another label or group in {place} than in {first}: {images}")
     };

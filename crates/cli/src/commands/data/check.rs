@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use base::{Task, task::Scope};
-use data::{Manifest, Sides, Use, shown};
+use base::{Task, names::quoted, task::Scope};
+use data::{Manifest, Sides, Use};
 use serde_json::json;
 use trainer::{Experiment, divide};
 
@@ -154,7 +154,7 @@ fn absent(task: &Task, set: &str, classes: &[usize]) -> Vec<String> {
             Scope::Joint => "joint classes".to_owned(),
             Scope::Factor(_) => format!("levels of `{}`", task.scope_name(scope)),
         };
-        let (n, n_all, names) = (absent.len(), is_there.len(), shown(&absent));
+        let (n, n_all, names) = (absent.len(), is_there.len(), quoted(&absent));
         let text = format!("{scope} without {set} images: {n} of {n_all}: {names}");
         (n > 0).then(|| fold("", &text))
     };
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(lines.len(), 3, "{lines:?}");
         assert_eq!(lines[0], "levels of `age` without validation images: 1 of 3: `>=60`");
         assert!(lines[1].starts_with("joint classes without validation images: 15 of 18: "));
-        assert!(lines[1].ends_with(" and 5 more"), "{}", lines[1]);
+        assert!(lines[1].ends_with(" and 10 more"), "{}", lines[1]);
         assert!(
             lines[2].starts_with("  what has no validation images is left out of"),
             "{}",

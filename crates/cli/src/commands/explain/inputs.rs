@@ -14,8 +14,9 @@ use trainer::kfold::is_kfold;
 use crate::{
     args::{ExplainArgs, LabelledSide},
     folds,
+    labelled_table::LabelledTable,
     preparation::{images_of, in_short},
-    runs::{self, LabelledTable},
+    runs,
     terminal::Terminal,
 };
 
@@ -99,9 +100,9 @@ fn table_of(args: &ExplainArgs, dir: &Path, side: LabelledSide) -> anyhow::Resul
         );
     }
     if is_kfold(dir) && !is_out_of_fold(args, dir) {
-        return runs::labelled_table(&of, is_test);
+        return LabelledTable::of(&of, is_test);
     }
-    let table = runs::labelled_table(dir, is_test)?;
+    let table = LabelledTable::of(dir, is_test)?;
     // Of repeats the first: the mean of all is the prediction of no model.
     let first = Some(dir.join("oof-0.csv")).filter(|it| is_out_of_fold(args, dir) && it.is_file());
     Ok(LabelledTable { path: first.unwrap_or(table.path), ..table })

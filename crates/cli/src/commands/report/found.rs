@@ -8,7 +8,11 @@ use infer::Bundle;
 use report::Basis;
 use trainer::{Experiment, kfold::is_kfold};
 
-use crate::runs::{self, LabelledTable, is_trained_on_valid};
+use crate::{
+    bundles,
+    labelled_table::LabelledTable,
+    runs::{self, is_trained_on_valid},
+};
 
 /// What a folder is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,9 +106,9 @@ pub(super) fn one(dir: &Path) -> anyhow::Result<Found> {
         // Shown, and called meaningless.
         true => LabelledTable {
             path: dir.join("valid.csv"),
-            task: Bundle::task(&runs::bundle_dirs(dir)?.swap_remove(0))?,
+            task: Bundle::task(&bundles::dirs(dir)?.swap_remove(0))?,
         },
-        false => runs::labelled_table(dir, is_test)?,
+        false => LabelledTable::of(dir, is_test)?,
     };
     let (set, basis) = match kind {
         Kind::Run if is_test => ("test set", Basis::Test),

@@ -22,7 +22,7 @@ use super::{
     images::{Images, data_uri},
     predictions::Read,
 };
-use crate::{drawing::thumbnail, runs};
+use crate::{bundles, drawing::thumbnail};
 
 /// The share of the map's colours in an overlay.
 const OPACITY: f64 = 0.5;
@@ -81,7 +81,7 @@ fn make(
     patience: Duration,
 ) -> Result<(Vec<MapShown>, Option<String>), String> {
     let begun = Instant::now();
-    let dirs = runs::bundle_dirs(&found.dir).map_err(|err| format!("{err:#}"))?;
+    let dirs = bundles::dirs(&found.dir).map_err(|err| format!("{err:#}"))?;
     let factor = worst(read);
     let mut explainers: BTreeMap<usize, Explainer> = BTreeMap::new();
     let (mut maps, mut n_left, mut failed) = (Vec::new(), 0, None);
