@@ -207,10 +207,11 @@ fn check_unseen(
             let by_name = known.problem(&dir, &images, unit);
             let mut by_file = known.problem_of_files(&dir, &images);
             // Its own split keeps groups together, and an image of another group may be a copy.
-            if is_own && by_name.is_none() {
-                if let Some(copies) = by_file.take() {
-                    terminal.status(&format!("note: {copies}: the score is optimistically biased"));
-                }
+            if is_own
+                && by_name.is_none()
+                && let Some(copies) = by_file.take()
+            {
+                terminal.status(&format!("note: {copies}: the score is optimistically biased"));
             }
             match (by_name, by_file) {
                 (None, Some(copies)) => problems.push(copies + ": remove them from the data"),

@@ -121,7 +121,7 @@ mod tests {
     };
     use infer::Index;
 
-    use super::{MOST, differences, relabelled, too_many, unseen};
+    use super::{Image, MOST, differences, relabelled, too_many, unseen};
 
     #[test]
     fn all_runs_with_other_images_or_groups_are_named() {
