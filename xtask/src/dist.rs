@@ -175,12 +175,80 @@ fn wheel(
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        collections::{BTreeMap, BTreeSet},
+        fs,
+    };
+
+    use toml::{Table, Value};
+
     use super::newest_glibc;
+    use crate::root;
 
     #[test]
     fn the_newest_glibc_of_a_program_is_found() {
         let elf = b"\x7fELF\0GLIBC_2.9\0GLIBC_2.28\0GLIBC_PRIVATE\0GLIBC_2.2.5\0GLIBCXX_3.4.30\0";
         assert_eq!(newest_glibc(elf), Some((2, 28)));
         assert_eq!(newest_glibc(b"static"), None);
+    }
+
+    fn table(path: &str) -> Table {
+        fs::read_to_string(root().join(path)).unwrap().parse().unwrap()
+    }
+
+    /// Returns the packages of a lock file, by name.
+    fn packages(path: &str) -> BTreeMap<String, Vec<Table>> {
+        let mut found: BTreeMap<String, Vec<Table>> = BTreeMap::new();
+        for it in table(path)["package"].as_array().unwrap() {
+            let package = it.as_table().unwrap();
+            let name = package["name"].as_str().unwrap().to_owned();
+            found.entry(name).or_default().push(package.clone());
+        }
+        found
+    }
+
+    /// Returns the packages that a crate of the workspace needs outside of its tests.
+    fn needed(name: &str, of_workspace: &Table) -> BTreeSet<String> {
+        let manifest = table(&format!("crates/{name}/Cargo.toml"));
+        let targets = manifest.get("target").and_then(Value::as_table);
+        let targets = targets.into_iter().flat_map(Table::values).filter_map(Value::as_table);
+        let sections = [&manifest].into_iter().chain(targets);
+        let tables = sections.flat_map(|it| [it.get("dependencies"), it.get("build-dependencies")]);
+        let keys = tables.flatten().filter_map(Value::as_table).flat_map(Table::keys);
+        let package = |key: &String| of_workspace[key].get("package").and_then(Value::as_str);
+        keys.map(|key| package(key).unwrap_or(key).to_owned()).collect()
+    }
+
+    #[test]
+    fn the_wheel_is_built_of_what_the_workspace_is() {
+        // It has a lock file of its own, which no other build reads: made anew from a copy of `Cargo.lock`.
+        let (own, wheel) = (packages("Cargo.lock"), packages("python/Cargo.lock"));
+        let version = |it: &Table| it["version"].as_str().unwrap().to_owned();
+        let of_workspace = &table("Cargo.toml")["workspace"]["dependencies"];
+        let (mut n_crates, mut problems) = (0, Vec::new());
+        for (name, all) in wheel.iter().filter(|it| it.0 != "maskfit_python") {
+            let Some(known) = own.get(name) else { continue };
+            let known: BTreeSet<String> = known.iter().map(version).collect();
+            problems.extend(
+                all.iter()
+                    .map(version)
+                    .filter(|it| !known.contains(it))
+                    .map(|it| format!("{name} {it}, not {known:?}")),
+            );
+            if all[0].contains_key("source") {
+                continue;
+            }
+            n_crates += 1;
+            let locked = all[0].get("dependencies").and_then(Value::as_array);
+            let locked = locked.into_iter().flatten().filter_map(Value::as_str);
+            // A version follows where there are several.
+            let first = |it: &str| it.split(' ').next().unwrap_or(it).to_owned();
+            let locked: BTreeSet<String> = locked.map(first).collect();
+            let needed = needed(name, of_workspace.as_table().unwrap());
+            if needed != locked {
+                problems.push(format!("{name}: needs {needed:?}, and has {locked:?}"));
+            }
+        }
+        assert!(n_crates > 10 && problems.is_empty(), "{n_crates} crates: {problems:#?}");
     }
 }
