@@ -53,8 +53,8 @@ THREADS_GOAL = 1.5
 BUSY = 0.45
 
 
-def export(folder, model):
-    """Writes a network as ONNX."""
+def export(folder, model, size):
+    """Writes a network as ONNX, for batches of images of a size."""
     import timm
     import torch
 
@@ -62,7 +62,7 @@ def export(folder, model):
     axes = {"x": {0: "n"}, "y": {0: "n"}}
     path = os.path.join(folder, model + ".onnx")
     names = {"input_names": ["x"], "output_names": ["y"], "dynamic_axes": axes}
-    torch.onnx.export(net, torch.randn(1, 3, 224, 224), path, opset_version=17, dynamo=False, **names)
+    torch.onnx.export(net, torch.randn(1, 3, size, size), path, opset_version=17, dynamo=False, **names)
 
 
 def onnx(folder, model, batch, size, steps):
@@ -243,9 +243,11 @@ def main():
         parser.error(f"--only: there is no {', '.join(unknown)}: choose among {', '.join(parts)}")
     with tempfile.TemporaryDirectory() as folder:
         wanted = [table for part, table in (("one", ONE), ("batch", BATCH)) if part in chosen]
-        models = {model for table in wanted for model in table} | ({"efficientnet_b0"} if "open" in chosen else set())
-        for model in sorted(models):
-            export(folder, model)
+        sizes = {model: size for table in wanted for model, (_, size) in table.items()}
+        if "open" in chosen:
+            sizes["efficientnet_b0"] = 224
+        for model, size in sizes.items():
+            export(folder, model, size)
         bench = Bench(args.maskfit, args.rounds, args.steps, folder)
         for part in chosen:
             measure = getattr(bench, part)
