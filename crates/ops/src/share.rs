@@ -1,8 +1,4 @@
-//! Work distribution: each thread takes the items of its own range, and an idle one those that are left of another's;
-//! threads spin between operations.
-//!
-//! Ranges are the same for every operation: of rows of a map, the thread that wrote some of them reads them in the
-//! next operation, from its own cache.
+//! Dynamic work distribution: an idle thread takes the next item, and threads spin between operations.
 //!
 //! A training step is some hundreds of operations of a millisecond or less. A rayon thread sleeps after a
 //! few idle microseconds, and so does one that waits for the last item; waking it takes tens of
@@ -38,20 +34,18 @@ pub(crate) fn share<I: Send, R: Send>(
         return items.into_iter().enumerate().map(|(idx, it)| work(idx, it)).collect();
     }
     keep_awake();
-    let left = AtomicUsize::new(items.len());
-    let ranges = ranges(items.len(), n_threads);
+    let (next, left) = (AtomicUsize::new(0), AtomicUsize::new(items.len()));
     let cells: Vec<Mutex<(Option<I>, Option<R>)>> =
         items.into_iter().map(|it| Mutex::new((Some(it), None))).collect();
     let take_turns = || {
-        let own = rayon::current_thread_index().unwrap_or(0);
-        for range in (0..n_threads).map(|it| &ranges[(own + it) % n_threads]) {
-            while let Some(idx) = range.take() {
-                let _done = Done(&left);
-                // No other thread has this index: the lock is free and not poisoned.
-                let mut cell = cells[idx].lock().expect("an item is taken once");
-                let item = cell.0.take().expect("an item is taken once");
-                cell.1 = Some(work(idx, item));
-            }
+        loop {
+            let idx = next.fetch_add(1, Ordering::Relaxed);
+            let Some(cell) = cells.get(idx) else { break };
+            let _done = Done(&left);
+            // No other thread has this index: the lock is free and not poisoned.
+            let mut cell = cell.lock().expect("an item is taken once");
+            let item = cell.0.take().expect("an item is taken once");
+            cell.1 = Some(work(idx, item));
         }
     };
     rayon::in_place_scope(|scope| {
@@ -66,25 +60,6 @@ pub(crate) fn share<I: Send, R: Send>(
     });
     let made = cells.into_iter().map(|it| it.into_inner().ok().and_then(|it| it.1));
     made.map(|it| it.expect("every item was processed")).collect()
-}
-
-/// The items of a thread that are left.
-struct Left {
-    next: AtomicUsize,
-    end: usize,
-}
-
-impl Left {
-    fn take(&self) -> Option<usize> {
-        let idx = self.next.fetch_add(1, Ordering::Relaxed);
-        (idx < self.end).then_some(idx)
-    }
-}
-
-/// Splits items into ranges of similar lengths.
-fn ranges(n_items: usize, n: usize) -> Vec<Left> {
-    let begin = |it: usize| n_items * it / n;
-    (0..n).map(|it| Left { next: AtomicUsize::new(begin(it)), end: begin(it + 1) }).collect()
 }
 
 /// Counts an item as done, even if it panics.
@@ -133,8 +108,7 @@ fn poll_for_work() {
 /// Waits for a moment.
 fn pause(since: Instant) {
     if since.elapsed() < SPIN_TIME {
-        // One takes up to 140 cycles.
-        (0..4).for_each(|_| spin_loop());
+        (0..16).for_each(|_| spin_loop());
     } else {
         yield_now();
     }
@@ -142,12 +116,9 @@ fn pause(since: Instant) {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        panic::catch_unwind,
-        sync::atomic::{AtomicUsize, Ordering},
-    };
+    use std::panic::catch_unwind;
 
-    use super::{ranges, share};
+    use super::share;
 
     #[test]
     fn every_item_is_processed_once_and_in_order() {
@@ -155,34 +126,6 @@ mod tests {
             let made = share((0..n).collect(), |idx, it: usize| (idx, it * it));
             assert!(made.into_iter().eq((0..n).map(|it| (it, it * it))));
         }
-    }
-
-    #[test]
-    fn ranges_are_consecutive_and_of_similar_lengths() {
-        for (n_items, n) in [(2, 2), (7, 2), (7, 3), (8, 8), (100, 7)] {
-            let taken: Vec<Vec<usize>> = ranges(n_items, n)
-                .iter()
-                .map(|it| std::iter::from_fn(|| it.take()).collect())
-                .collect();
-            assert!(taken.concat().into_iter().eq(0..n_items), "{taken:?}");
-            let lens = taken.iter().map(Vec::len);
-            assert!(lens.clone().max().unwrap() - lens.min().unwrap() <= 1, "{taken:?}");
-        }
-    }
-
-    #[test]
-    fn an_idle_thread_takes_what_is_left_of_another() {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-        // The first item ends only when all others have: of both ranges, so they are not one thread's.
-        let n_done = AtomicUsize::new(0);
-        let work = |idx: usize, ()| {
-            while idx == 0 && n_done.load(Ordering::Acquire) < 9 {
-                std::thread::yield_now();
-            }
-            n_done.fetch_add(1, Ordering::Release);
-        };
-        pool.install(|| share(vec![(); 10], work));
-        assert_eq!(n_done.into_inner(), 10);
     }
 
     #[test]

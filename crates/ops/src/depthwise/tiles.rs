@@ -20,8 +20,7 @@ pub(super) fn groups(grid: &Grid, of: Range<usize>) -> Vec<Range<usize>> {
 
 /// The parts at inference, of the positions of all images and their channels: as many as keep all threads busy,
 /// of few channels rather than of few rows, since parts of few rows have halo rows in common, which would be
-/// read, or computed, for each. Where these are few, each thread has rows of its own, which it has written itself,
-/// and which the next layer reads.
+/// read, or computed, for each.
 pub(super) fn parts(grid: &Grid, c: usize) -> Vec<Part> {
     let per_image = |n: usize| (n * rayon::current_num_threads()).div_ceil(grid.n.max(1));
     let wide = match per_image(4) {
@@ -30,13 +29,7 @@ pub(super) fn parts(grid: &Grid, c: usize) -> Vec<Part> {
     };
     let [oh, ow] = grid.out;
     let most = rows_that_fit(grid, group_len(grid, wide)).clamp(1, oh);
-    let halo = grid.kernel[0].saturating_sub(grid.stride);
-    let of_threads = match per_image(1) {
-        n if (n - 1) * halo * LARGE <= grid.size[0] => n,
-        _ => 1,
-    };
-    let n_parts = per_image(2).div_ceil(c.div_ceil(wide)).max(oh.div_ceil(most)).max(of_threads);
-    let n_rows = oh.div_ceil(n_parts);
+    let n_rows = oh.div_ceil(per_image(2).div_ceil(c.div_ceil(wide)).max(oh.div_ceil(most)));
     let of_image = |image: usize| {
         let of_rows = move |it: Part| {
             let of_row = |row: usize| (image * oh + row) * ow;
@@ -46,9 +39,6 @@ pub(super) fn parts(grid: &Grid, c: usize) -> Vec<Part> {
     };
     (0..grid.n).flat_map(of_image).collect()
 }
-
-/// A map of so many times the halo rows may be split by rows.
-const LARGE: usize = 16;
 
 /// All channels, contiguous in memory, unless so few of their rows fit a frame that most would be read
 /// twice, as halo rows above and below.
