@@ -21,6 +21,8 @@ pub(crate) struct TrainedOn {
     pub(crate) fitted: Known,
     /// What its epochs were selected on: a score there is slightly too good.
     pub(crate) selected: Known,
+    /// The names of the images that a run holds out, with their hashes.
+    held_out: HashMap<String, u64>,
 }
 
 /// Groups, and the files of their images.
@@ -104,19 +106,26 @@ impl TrainedOn {
     fn of_dir(dir: &Path) -> anyhow::Result<TrainedOn> {
         let has_valid = is_trained_on_valid(dir);
         let mut found = TrainedOn::default();
-        each(&dir.join(GROUPS), ["group", "side"], |group, side| {
+        each(&dir.join(GROUPS), ["group", "side"], |[group, side]| {
             if let Some(it) = found.side(side, has_valid) {
                 it.groups.insert(group.to_owned());
             }
         })?;
-        for file in [FILES, DATA].map(|it| dir.join(it)).iter().filter(|it| it.is_file()) {
-            each(file, ["hash", "side"], |hash, side| {
-                if let (Some(it), Some(hash)) = (found.side(side, has_valid), number(hash)) {
-                    it.files.insert(hash);
-                }
-            })?;
-        }
+        each(&dir.join(FILES), ["hash", "side"], |[hash, side]| found.file(hash, side, has_valid))?;
+        each(&dir.join(DATA), ["image", "hash", "side"], |[image, hash, side]| {
+            found.file(hash, side, has_valid);
+            if side != TRAINED && !(side == SELECTED && has_valid) {
+                found.held_out.extend(number(hash).map(|it| (image.to_owned(), it)));
+            }
+        })?;
         Ok(found)
+    }
+
+    /// Adds a file of a table.
+    fn file(&mut self, hash: &str, side: &str, has_valid: bool) {
+        if let (Some(it), Some(hash)) = (self.side(side, has_valid), number(hash)) {
+            it.files.insert(hash);
+        }
     }
 
     /// Returns what a side of a table is part of, if any.
@@ -171,18 +180,34 @@ impl TrainedOn {
         })
     }
 
-    /// Returns which files of some images the bundle was trained or fitted on, under whatever name, as a problem, if
-    /// any.
+    /// Returns which files of some images the bundle was trained or fitted on, as a problem, if any. Those that its run
+    /// holds out under the same names are none: see [`TrainedOn::copies`].
     pub(crate) fn problem_of_files(&self, bundle: &Path, images: &[Image<'_>]) -> Option<String> {
+        self.of_files(bundle, images, false)
+    }
+
+    /// Returns which images that its run holds out are copies of images that it was trained on, if any: the run's own
+    /// scores count them too.
+    pub(crate) fn copies(&self, bundle: &Path, images: &[Image<'_>]) -> Option<String> {
+        self.of_files(bundle, images, true)
+    }
+
+    fn of_files(&self, bundle: &Path, images: &[Image<'_>], held_out: bool) -> Option<String> {
         let of = Unit::Image.count(images.len());
+        let images: Vec<_> = images.iter().filter(|it| self.is_held_out(it) == held_out).collect();
         self.each_part(bundle, |how, known| {
-            let seen: Vec<&str> =
-                images.iter().filter(|it| known.has_file(it.hash)).map(|it| it.name).collect();
+            let seen = images.iter().filter(|it| known.has_file(it.hash)).map(|it| it.name);
+            let seen: Vec<&str> = seen.collect();
             let n_seen = seen.len();
             (n_seen > 0).then(|| {
                 format!("was {how} on the files of {n_seen} of these {of}: {}", quoted(seen))
             })
         })
+    }
+
+    /// Returns whether its run holds out an image under this name.
+    fn is_held_out(&self, image: &Image<'_>) -> bool {
+        image.hash.is_some() && self.held_out.get(image.name).copied() == image.hash
     }
 
     /// Joins what is found of what was trained and fitted on.
@@ -227,23 +252,28 @@ impl TrainedOn {
 pub(crate) fn hashes(run: &Path) -> anyhow::Result<HashMap<String, u64>> {
     let path = run.join(DATA);
     let mut found = HashMap::new();
-    if path.is_file() {
-        each(&path, ["image", "hash"], |image, hash| {
-            found.extend(number(hash).map(|it| (image.to_owned(), it)));
-        })?;
-    }
+    each(&path, ["image", "hash"], |[image, hash]| {
+        found.extend(number(hash).map(|it| (image.to_owned(), it)));
+    })?;
     Ok(found)
 }
 
-/// Passes two columns of each row of a table; nothing if it lacks one, as earlier versions' tables do.
-fn each(path: &Path, columns: [&str; 2], mut row: impl FnMut(&str, &str)) -> anyhow::Result<()> {
+/// Passes some columns of each row of a table; nothing if there is no table, or it lacks one, as earlier versions'
+/// tables do.
+fn each<const N: usize>(
+    path: &Path,
+    columns: [&str; N],
+    mut row: impl FnMut([&str; N]),
+) -> anyhow::Result<()> {
+    if !path.is_file() {
+        return Ok(());
+    }
     let text = text::read(path).with_context(|| path.display().to_string())?;
     let table = Records::exact(&text);
-    let Ok(columns) = table.header().columns(columns) else { return Ok(()) };
-    for it in table.rows() {
-        if let [Some(a), Some(b)] = columns.map(|column| it.fields.get(column)) {
-            row(a, b);
-        }
+    if let Ok(columns) = table.header().columns(columns) {
+        table
+            .rows()
+            .for_each(|it| row(columns.map(|column| it.fields.get(column).unwrap_or_default())));
     }
     Ok(())
 }
@@ -319,7 +349,7 @@ mod tests {
         // An ensemble has its own.
         let mut all = read();
         let (trained, fitted, selected) = (groups(&["d"]), groups(&["e"]), groups(&["f"]));
-        all.add(TrainedOn { trained, fitted, selected });
+        all.add(TrainedOn { trained, fitted, selected, ..TrainedOn::default() });
         for (name, text) in all.tables() {
             fs::write(best.join(name), text).unwrap();
         }
@@ -363,11 +393,32 @@ mod tests {
             fs::write(ensemble.join(name), text).unwrap();
         }
         let read = TrainedOn::of(&ensemble).unwrap().unwrap();
-        assert_eq!(read, all);
+        assert_eq!(TrainedOn { held_out: all.held_out.clone(), ..read.clone() }, all);
         assert!(read.has_file(Some(0xff)) && read.has_file(Some(0x0b)));
         assert!(!read.has_file(Some(0x0a)) && !read.has_file(None));
         let text = "best: was trained on the files of 1 of these 2 images: `renamed`; was fitted on the files of 1 of \
                     these 2 images: `renamed`";
         assert_eq!(problem(&[Some(0xff), Some(0x0b)], &read).as_deref(), Some(text));
+    }
+
+    #[test]
+    fn copies_among_what_a_run_holds_out_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let best = dir.path().join("best");
+        fs::create_dir(&best).unwrap();
+        fs::write(dir.path().join("split.csv"), "group,side\na,train\n").unwrap();
+        let table = "image,hash,side\nx,0a,train\ny,0a,test\nz,0b,test\n";
+        fs::write(dir.path().join("data.csv"), table).unwrap();
+        let seen = TrainedOn::of(&best).unwrap().unwrap();
+        let of = |name, hash| Image { name, group: "b", hash: Some(hash) };
+        let images = [of("y", 0x0a), of("z", 0x0b)];
+        let text = "best: was trained on the files of 1 of these 2 images: `y`";
+        assert_eq!(seen.problem_of_files(Path::new("best"), &images), None);
+        assert_eq!(seen.copies(Path::new("best"), &images).as_deref(), Some(text));
+        // Not under another name, nor where the file of this name is another one.
+        let images = [of("other", 0x0a), of("z", 0x0a)];
+        let problem = seen.problem_of_files(Path::new("best"), &images).unwrap();
+        assert!(problem.ends_with("was trained on the files of 2 of these 2 images: `other`, `z`"));
+        assert_eq!(seen.copies(Path::new("best"), &images), None);
     }
 }

@@ -204,16 +204,10 @@ fn check_unseen(
                     counted(&others)
                 );
             }
-            let by_name = known.problem(&dir, &images, unit);
-            let mut by_file = known.problem_of_files(&dir, &images);
-            // Its own split keeps groups together, and an image of another group may be a copy.
-            if is_own
-                && by_name.is_none()
-                && let Some(copies) = by_file.take()
-            {
+            if let Some(copies) = known.copies(&dir, &images) {
                 terminal.status(&format!("note: {copies}: the score is optimistically biased"));
             }
-            match (by_name, by_file) {
+            match (known.problem(&dir, &images, unit), known.problem_of_files(&dir, &images)) {
                 (None, Some(copies)) => problems.push(copies + ": remove them from the data"),
                 (Some(_), Some(copies)) if args.new_groups => problems.push(copies),
                 (Some(_), None) if args.new_groups => {
