@@ -158,7 +158,9 @@ mod tests {
         let bundles = ["a", "b"].map(|it| dir.path().join(it));
         bundles.iter().for_each(|it| fs::create_dir(it).unwrap());
         fs::write(bundles[0].join("split.csv"), "group,side\np,train\nq,test\n").unwrap();
-        let image = |group, hash| Image { name: "i.jpg", group, hash };
+        fn image(group: &str, hash: Option<u64>) -> Image<'_> {
+            Image { name: "i.jpg", group, hash }
+        }
         let unseen = |images: &[Image<'_>]| {
             unseen(bundles.iter(), images, Unit::Person).map_err(|err| err.to_string())
         };
