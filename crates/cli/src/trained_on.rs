@@ -22,7 +22,7 @@ pub(crate) struct TrainedOn {
     /// What its epochs were selected on: a score there is slightly too good.
     pub(crate) selected: Known,
     /// The names of the images that a run holds out, with their hashes.
-    held_out: HashMap<String, u64>,
+    pub(crate) held_out: HashMap<String, u64>,
 }
 
 /// Groups, and the files of their images.
