@@ -4,7 +4,7 @@
 >>> model = maskfit.open("runs/default")
 >>> predictions = model.predict(["one.jpg", "two.jpg"])
 >>> [model.classes[it] for it in predictions.predicted]
-['worn, female, <30', 'not worn, male, 30-59']
+['worn female <30', 'not worn male 30-59']
 
 The predictions are those of `maskfit predict`, bit for bit.
 """
@@ -25,7 +25,7 @@ __version__ = _native.__version__
 Path = str | PathLike[str]
 Image = Path | NDArray[np.uint8]
 
-# The process that has opened a model: its threads compute, and a fork of it has none of them.
+# The process that opened a model first: its threads compute, and a fork of it has none of them.
 _process: int | None = None
 
 
@@ -44,8 +44,8 @@ class Predictions(NamedTuple):
 class Model:
     """A model of a run, a fold or an ensemble. Threads may share it; they take turns.
 
-    Processes open it each for themselves. One that is forked from a process with a model cannot: start processes with
-    `multiprocessing.get_context("spawn")`.
+    Processes open it each for themselves, and a pickled model is its path. One that is forked from a process with a
+    model cannot: start processes with `multiprocessing.get_context("spawn")`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,9 +55,11 @@ class Model:
         that has opened one.
         """
         global _process
-        _process = _process or os.getpid()
-        _refuse_forks()
+        if _process is not None:
+            _refuse_forks()
+        self._path = os.path.abspath(fspath(path))
         self._native = _native.Model(fspath(path))
+        _process = os.getpid()
 
     @property
     def classes(self) -> list[str]:
@@ -72,17 +74,23 @@ class Model:
     def predict(self, images: Image | Sequence[Image]) -> Predictions:
         """Predicts images.
 
-        images: a path, an array of RGB pixels (uint8, shape [height, width, 3]), or a sequence of these, or an array
-        of shape [n, height, width, 3]. Pixels are upright: the orientation in the metadata of a file counts only for
-        a path.
+        images: a path, an array of RGB pixels (uint8, shape [height, width, 3]) or what NumPy makes one of, such as
+        an image of Pillow, or a sequence of these, or an array of shape [n, height, width, 3]. Pixels are upright: the
+        orientation in the metadata of a file counts only for a path.
 
         Raises ValueError naming all images that cannot be predicted, TypeError for other arrays, RuntimeError in a fork
-        of the process that has opened the model.
+        of the process that has opened the model. Ctrl-C interrupts it.
         """
         _refuse_forks()
-        if isinstance(images, (str, PathLike)) or (isinstance(images, np.ndarray) and images.ndim == 3):
-            images = [images]
-        return Predictions(*self._native.predict([_image(idx, it) for idx, it in enumerate(images)]))
+        if isinstance(images, np.ndarray):
+            are_several = images.ndim == 4
+        else:
+            are_several = isinstance(images, Sequence) and not isinstance(images, (str, bytes, bytearray))
+        all_images = images if are_several else [images]
+        return Predictions(*self._native.predict([_image(idx, it) for idx, it in enumerate(all_images)]))
+
+    def __reduce__(self) -> tuple[type["Model"], tuple[str]]:
+        return Model, (self._path,)
 
     def __repr__(self) -> str:
         return f"<maskfit.Model of {len(self.classes)} classes>"
@@ -110,8 +118,7 @@ def _image(idx: int, image: Image) -> str | NDArray[np.uint8]:
     except ValueError as err:  # Lists of unequal length.
         raise TypeError(f"image {idx}: expected a path or an array: {err}") from err
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
-        raise TypeError(
-            f"image {idx}: expected a path, or uint8 of shape [height, width, 3], "
-            f"not {pixels.dtype} of shape {list(pixels.shape)}"
-        )
+        is_array = hasattr(image, "__array_interface__")
+        found = f"{pixels.dtype} of shape {list(pixels.shape)}" if is_array else f"a {type(image).__name__}"
+        raise TypeError(f"image {idx}: expected a path, or uint8 of shape [height, width, 3], not {found}")
     return np.ascontiguousarray(pixels)

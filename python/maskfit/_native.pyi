@@ -4,11 +4,12 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = ["Model", "__version__"]
 __version__: str
 
 @final
 class Model:
-    def __init__(self, path: str) -> None: ...
+    def __new__(cls, path: str) -> Model: ...
     @property
     def classes(self) -> list[str]: ...
     @property

@@ -42,11 +42,17 @@ impl Model {
         let best = path.join("best");
         let dir = if best.is_dir() { best } else { path };
         if !dir.join("bundle.toml").is_file() {
-            let text = format!(
-                "{}: there is no model: name the folder of a run, of one fold, or of a bundle",
-                dir.display()
-            );
-            return Err(PyFileNotFoundError::new_err(text));
+            let why = match dir.join("fold-0").is_dir() {
+                true => {
+                    "this is a cross-validation: make one bundle of its folds with `maskfit ensemble`, or open one, \
+                     such as `fold-0`"
+                }
+                false if !dir.exists() => {
+                    "there is no such folder: name that of a run, of one fold, or of a bundle"
+                }
+                false => "there is no model: name the folder of a run, of one fold, or of a bundle",
+            };
+            return Err(PyFileNotFoundError::new_err(format!("{}: {why}", dir.display())));
         }
         let classifier = py.detach(|| Classifier::open(&dir)).map_err(failed)?;
         Ok(Model { classifier })
@@ -73,7 +79,7 @@ impl Model {
         images: Vec<Bound<'py, PyAny>>,
     ) -> PyResult<Arrays<'py>> {
         let sources = images.iter().map(source).collect::<PyResult<Vec<Source>>>()?;
-        let predicted = py.detach(|| self.predict_all(&sources)).map_err(PyValueError::new_err)?;
+        let predicted = self.predict_all(py, &sources)?;
         let n_classes = self.classifier.task().n_classes();
         let all = predicted.iter().flat_map(|it| it.probabilities.iter().copied()).collect();
         let shape = (predicted.len(), n_classes);
@@ -92,32 +98,41 @@ impl Model {
 }
 
 impl Model {
-    /// Predicts images, in their order.
+    /// Predicts images, in their order. Other threads go on meanwhile, and Ctrl-C is heeded after a few images.
     ///
     /// # Errors
     /// A line for each image that cannot be predicted.
-    fn predict_all(&self, sources: &[Source]) -> Result<Vec<Prediction>, String> {
+    fn predict_all(&self, py: Python<'_>, sources: &[Source]) -> PyResult<Vec<Prediction>> {
         let mut predictions = Vec::with_capacity(sources.len());
         let mut problems = Vec::new();
         for (nth, some) in sources.chunks(EACH).enumerate() {
-            if let Ok(it) = self.predict_some(some) {
-                predictions.extend(it);
-                continue;
-            }
-            // Each alone, so that all that cannot be predicted are named.
-            for (idx, one) in some.iter().enumerate() {
-                match (self.predict_some(slice::from_ref(one)), one) {
-                    (Ok(it), _) => predictions.extend(it),
-                    (Err(err), Source::File(path)) => {
-                        problems.push(format!("{}: {}", path.display(), reason(&err)));
-                    }
-                    (Err(err), Source::Pixels(_)) => {
-                        problems.push(format!("image {}: {}", nth * EACH + idx, reason(&err)));
-                    }
-                }
+            py.check_signals()?;
+            match py.detach(|| self.predict_some(some)) {
+                Ok(it) => predictions.extend(it),
+                Err(_) => problems.extend(py.detach(|| self.problems(nth * EACH, some))),
             }
         }
-        if problems.is_empty() { Ok(predictions) } else { Err(problems.join("\n")) }
+        match problems.is_empty() {
+            true => Ok(predictions),
+            false => Err(PyValueError::new_err(problems.join("\n"))),
+        }
+    }
+
+    /// Returns which of a few images cannot be predicted: each is tried alone, so that all are named.
+    ///
+    /// - `first`: the position of the first.
+    fn problems(&self, first: usize, sources: &[Source]) -> Vec<String> {
+        let each = sources.iter().enumerate().filter_map(|(idx, one)| {
+            let err = self.predict_some(slice::from_ref(one)).err()?;
+            Some(match one {
+                Source::File(path) if path.is_dir() => {
+                    format!("{}: this is a folder: name the files in it", path.display())
+                }
+                Source::File(path) => format!("{}: {}", path.display(), reason(&err)),
+                Source::Pixels(_) => format!("image {}: {}", first + idx, reason(&err)),
+            })
+        });
+        each.collect()
     }
 
     /// Predicts a few images.

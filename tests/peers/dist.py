@@ -22,6 +22,7 @@ import sys
 import tarfile
 import tempfile
 import venv
+import zipfile
 from pathlib import Path
 
 # Trains in seconds, and saves a bundle, which `--fast` does not.
@@ -106,7 +107,7 @@ def trained_in(root, program):
 
 # What the module is tried with: in the environment that the wheel is installed in.
 MODULE = '''
-import json, os, pathlib, sys, threading
+import json, os, pathlib, pickle, signal, sys, threading, time
 import numpy as np
 from PIL import Image
 import maskfit
@@ -116,6 +117,16 @@ best, images, events = sys.argv[1:]
 with open(events) as file:
     events = [json.loads(it) for it in file]
 rows = [it for it in events if it["event"] == "prediction"]
+# A path without a model opens nothing: a fork may.
+for wrong in ("no/model", images):
+    try:
+        maskfit.open(wrong)
+    except FileNotFoundError:
+        pass
+child = os.fork()
+if child == 0:
+    os._exit(0 if len(maskfit.open(best).classes) > 1 else 1)
+assert os.waitpid(child, 0)[1] == 0, "a fork may open a model where its parent has none"
 model = maskfit.open(best)
 names = [row["image"] for row in rows]
 paths = [f"{images}/{it}" for it in names]
@@ -139,6 +150,10 @@ mirrored = np.ascontiguousarray(pixels[0][:, ::-1])
 assert np.array_equal(model.predict(mirrored[:, ::-1]).probabilities[0], of_pixels.probabilities[0])
 mixed = model.predict([paths[0], pixels[0], paths[1]]).probabilities
 assert np.array_equal(mixed, np.stack([want[0], of_pixels.probabilities[0], want[1]]))
+of_pillow = Image.open(paths[0])
+of_pillow.load()
+assert np.array_equal(model.predict(of_pillow).probabilities[0], of_pixels.probabilities[0])
+assert np.array_equal(pickle.loads(pickle.dumps(model)).predict(paths[0]).probabilities, want[:1])
 assert model.factors and all(model.factors.values())
 threads = [threading.Thread(target=lambda: results.append(model.predict(paths).probabilities)) for _ in range(3)]
 results = []
@@ -157,8 +172,18 @@ def fails(kind, call, *words):
 fails(FileNotFoundError, lambda: maskfit.open("no/model"), "no/model")
 fails(TypeError, lambda: model.predict(np.zeros((4, 4, 3))), "float64")
 fails(TypeError, lambda: model.predict(np.zeros((0, 4, 3), np.uint8)))
+fails(TypeError, lambda: model.predict(np.zeros((5, 4), np.uint8)), "[5, 4]")
+fails(TypeError, lambda: model.predict(np.zeros((2, 5, 4, 3, 1), np.uint8)), "[2, 5, 4, 3, 1]")
+for other in (None, 3, b"one.jpg", {paths[0]}):
+    fails(TypeError, lambda: model.predict(other), type(other).__name__)
+fails(ValueError, lambda: model.predict(images), "is a folder")
 fails(ValueError, lambda: model.predict(["no.jpg", paths[0], __file__]), "no.jpg", __file__)
 fails(AttributeError, lambda: setattr(model, "classes", []))
+# Ctrl-C ends it long before the last image.
+threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+begun = time.monotonic()
+fails(KeyboardInterrupt, lambda: model.predict(paths * 5000))
+assert time.monotonic() - begun < 10
 child = os.fork()
 if child == 0:
     try:
@@ -201,6 +226,9 @@ def main():
         listed = run(python, "-m", "pip", "show", "--files", "maskfit")
         for name in ["licenses/.*LICENSE-MIT", "licenses/.*LICENSES-OF-LIBRARIES.txt", "maskfit/py.typed", "bin/maskfit"]:
             check(re.search(name, listed), f"{wheel.name}: no {name}\n{listed}")
+        with zipfile.ZipFile(wheel) as files:
+            (licences,) = [it for it in files.namelist() if it.endswith("LICENSES-OF-LIBRARIES.txt")]
+            check("\npyo3 v" in files.read(licences).decode(), f"{wheel.name}: {licences} lacks the module's libraries")
         programs = {"archive": unpacked / "maskfit", "wheel": here / "venv/bin/maskfit"}
         versions = {name: run(it, "--version").strip() for name, it in programs.items()}
         print(versions)

@@ -121,7 +121,7 @@ fn archive(sh: &Shell, root: &Path, program: &Path, dist: &Path) -> anyhow::Resu
         let script = cmd!(sh, "{program} completions {shell}").quiet().read()?;
         sh.write_file(completions.join(file), script + "\n")?;
     }
-    texts(sh, root, &dir)?;
+    texts(sh, root, &dir, (&root.join("Cargo.toml"), "cli"))?;
     let file = dist.join(format!("{name}.tar.gz"));
     let parent = staged.path();
     // The same files give the same bytes.
@@ -134,11 +134,13 @@ fn archive(sh: &Shell, root: &Path, program: &Path, dist: &Path) -> anyhow::Resu
 }
 
 /// Copies the licences and what one reads first.
-fn texts(sh: &Shell, root: &Path, dir: &Path) -> anyhow::Result<()> {
+///
+/// - `of`: as for [`licences::of`].
+fn texts(sh: &Shell, root: &Path, dir: &Path, of: (&Path, &str)) -> anyhow::Result<()> {
     for name in OWN {
         sh.copy_file(root.join(name), dir.join(name))?;
     }
-    Ok(sh.write_file(dir.join(OTHERS), licences::of(sh, TARGET)?)?)
+    Ok(sh.write_file(dir.join(OTHERS), licences::of(sh, of, TARGET)?)?)
 }
 
 /// Builds the wheel: the Python module of `python/`, with the program beside it.
@@ -159,7 +161,8 @@ fn wheel(
     let licences = python.join("licences");
     sh.remove_path(&licences)?;
     sh.create_dir(&licences)?;
-    texts(sh, root, &licences)?;
+    // The module is linked with more libraries than the program.
+    texts(sh, root, &licences, (&python.join("Cargo.toml"), "maskfit_python"))?;
     let _dir = sh.push_dir(&python);
     let target = built.join("python");
     let _target = sh.push_env("CARGO_TARGET_DIR", &target);

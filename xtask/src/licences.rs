@@ -17,13 +17,20 @@ const FILES: [&str; 6] = ["license", "licence", "copying", "notice", "unlicense"
 
 /// Returns the names and licences of all libraries that the program consists of, each text once.
 ///
+/// - `manifest`: the `Cargo.toml` of its workspace, `package`: its crate.
 /// - `target`: what the program is built for.
-pub(crate) fn of(sh: &Shell, target: &str) -> anyhow::Result<String> {
+pub(crate) fn of(
+    sh: &Shell,
+    (manifest, package): (&Path, &str),
+    target: &str,
+) -> anyhow::Result<String> {
     let metadata =
-        cmd!(sh, "cargo metadata --locked --format-version 1 --filter-platform {target}");
+        cmd!(sh, "cargo metadata --locked --format-version 1 --manifest-path {manifest}");
+    let metadata = metadata.args(["--filter-platform", target]);
     let metadata: Value = serde_json::from_str(&as_typed(metadata).quiet().read()?)?;
     // Metadata has the libraries of tests, too.
-    let tree = cmd!(sh, "cargo tree --locked -p cli -e normal --target {target} --prefix none");
+    let tree = cmd!(sh, "cargo tree --locked -p {package} --manifest-path {manifest}");
+    let tree = tree.args(["-e", "normal", "--target", target, "--prefix", "none"]);
     let tree = as_typed(tree.args(["-f", "{p}"])).quiet().read()?;
     let linked: HashSet<&str> = tree.lines().filter_map(|it| it.split(" (").next()).collect();
     let mut packages = String::new();
