@@ -15,6 +15,27 @@ use crate::{
 pub(crate) fn completions(shell: Shell) -> anyhow::Result<End> {
     let mut script = Vec::new();
     generate(shell, &mut Args::command(), NAME, &mut script);
+    if shell == Shell::Bash {
+        script = with_files(&String::from_utf8(script)?).into_bytes();
+    }
     Output::at(Path::new("-"))?.write_new(&script)?;
     Ok(End::Done)
+}
+
+/// Lets bash complete files where a command takes them. Of the word after a command, clap's script makes an option
+/// whatever is typed, although only a command with further commands needs that.
+fn with_files(script: &str) -> String {
+    let mut has_words = false;
+    let mut changed = String::new();
+    for line in script.lines() {
+        if let Some(words) = line.trim_start().strip_prefix("opts=\"") {
+            let mut words = words.trim_end_matches('"').split_whitespace();
+            has_words = words.any(|it| !it.starts_with('-'));
+        }
+        match line.split_once(" || ${COMP_CWORD} -eq ") {
+            Some((begin, _)) if !has_words => changed += &format!("{begin} ]] ; then\n"),
+            _ => changed += &format!("{line}\n"),
+        }
+    }
+    changed
 }

@@ -60,6 +60,11 @@ fn bash_completes_commands_and_arguments() {
     assert_eq!(complete(&["maskfit", "kfold", "pl"]), "plan");
     assert_eq!(complete(&["maskfit", "train", "--res"]), "--resume");
     assert_eq!(complete(&["maskfit", "train", "--color", "al"]), "always");
+    // Nothing of its own: bash goes on with files. A command's own words come first.
+    assert_eq!(complete(&["maskfit", "train", ""]), "");
+    assert!(complete(&["maskfit", "train", "-"]).contains("--resume"));
+    assert!(complete(&["maskfit", "data", ""]).contains("check"));
+    assert_eq!(complete(&["maskfit", "completions", "z"]), "zsh");
 }
 
 #[test]
