@@ -22,20 +22,23 @@ pub(crate) fn completions(shell: Shell) -> anyhow::Result<End> {
     Ok(End::Done)
 }
 
-/// Lets bash complete files where a command takes them. Of the word after a command, clap's script makes an option
-/// whatever is typed, although only a command with further commands needs that.
+/// Lets bash complete files where a command takes them. Where nothing is typed yet, clap's script lists the options,
+/// although only a command with further words needs a list.
 fn with_files(script: &str) -> String {
-    let mut has_words = false;
+    let (mut has_words, mut before) = (false, "");
     let mut changed = String::new();
     for line in script.lines() {
         if let Some(words) = line.trim_start().strip_prefix("opts=\"") {
             let mut words = words.trim_end_matches('"').split_whitespace();
             has_words = words.any(|it| !it.starts_with('-'));
         }
+        let is_list = before.trim() == "esac" && line.contains("compgen -W \"${opts}\"");
         match line.split_once(" || ${COMP_CWORD} -eq ") {
             Some((begin, _)) if !has_words => changed += &format!("{begin} ]] ; then\n"),
+            _ if is_list && !has_words => {}
             _ => changed += &format!("{line}\n"),
         }
+        before = line;
     }
     changed
 }
