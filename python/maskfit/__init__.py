@@ -12,7 +12,7 @@ The predictions are those of `maskfit predict`, bit for bit.
 import os
 from collections.abc import Sequence
 from os import PathLike, fspath
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +86,7 @@ class Model:
             are_several = images.ndim == 4
         else:
             are_several = isinstance(images, Sequence) and not isinstance(images, (str, bytes, bytearray))
-        all_images = images if are_several else [images]
+        all_images = cast(Sequence[Image], images if are_several else [images])
         return Predictions(*self._native.predict([_image(idx, it) for idx, it in enumerate(all_images)]))
 
     def __reduce__(self) -> tuple[type["Model"], tuple[str]]:

@@ -260,6 +260,7 @@ def main():
         print(run(python, here / "module.py", best, images, here / "events", cwd=here), end="")
         (here / "typed.py").write_text(TYPED)
         print(run(python, "-m", "mypy", "--strict", here / "typed.py", cwd=here), end="")
+        print(run(python, "-m", "mypy.stubtest", "maskfit", cwd=here), end="")
         wrong = TYPED.replace("list[str]", "list[int]")
         (here / "typed.py").write_text(wrong)
         failed = subprocess.run([python, "-m", "mypy", "--strict", here / "typed.py"], cwd=here, capture_output=True)

@@ -337,7 +337,10 @@ fn what_is_not_run_of_the_guides_is_listed_with_its_reason() {
         gpu.md: needs a GPU: cargo xtask device check --all -o first-day
         installing.md: needs the archive: sha256sum --check --ignore-missing SHA256SUMS
         installing.md: needs the archive: tar xf maskfit-0.1.0-x86_64-linux.tar.gz
-        installing.md: needs the archive: sudo install maskfit-0.1.0-x86_64-linux/maskfit /usr/local/bin
+        installing.md: needs the archive: cd maskfit-0.1.0-x86_64-linux
+        installing.md: needs the archive: sudo install maskfit /usr/local/bin
+        installing.md: needs the archive: sudo install -D -m 644 -t /usr/local/share/man/man1 man/man1/*
+        installing.md: needs the archive: sudo install -D -m 644 -t /usr/share/bash-completion/completions completions/maskfit.bash
         installing.md: needs the wheel: pip install maskfit-0.1.0-*.whl
         installing.md: builds the program twice: python3 -m venv tools
         installing.md: builds the program twice: tools/bin/pip install ziglang cargo-zigbuild maturin
