@@ -25,7 +25,7 @@ __version__ = _native.__version__
 Path = str | PathLike[str]
 Image = Path | NDArray[np.uint8]
 
-# The process that opened a model first: its threads compute, and a fork of it has none of them.
+# The process that has opened a model: its threads compute, and a fork of it has none of them.
 _process: int | None = None
 
 
@@ -58,8 +58,13 @@ class Model:
         if _process is not None:
             _refuse_forks()
         self._path = os.path.abspath(fspath(path))
-        self._native = _native.Model(fspath(path))
-        _process = os.getpid()
+        before, _process = _process, os.getpid()
+        try:
+            self._native = _native.Model(fspath(path))
+        except FileNotFoundError:
+            # No thread was started: a fork may still open one. A damaged model may have started some.
+            _process = before
+            raise
 
     @property
     def classes(self) -> list[str]:
