@@ -4,6 +4,7 @@
 //! updated, the tests fail where they are out of date, and the program contains nothing of it but the schema. It is in this
 //! crate because the commands and all registries meet here.
 
+mod columns;
 mod commands;
 mod files;
 mod limits;
