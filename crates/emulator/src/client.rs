@@ -26,6 +26,7 @@ pub(crate) mod SETTING {
     pub(crate) const VERSION: u32 = 1;
     pub(crate) const MEMORY: u32 = 2;
     pub(crate) const CAPABILITY: u32 = 3;
+    pub(crate) const KERNELS: u32 = 4;
 }
 
 /// Lists of texts by number.
@@ -112,6 +113,7 @@ impl Emulator {
         let claim = Claim { emulator: self, card };
         claim.clear();
         claim.set_memory(256 << 20);
+        claim.set_runs_kernels(true);
         claim.set_capability(9, 0);
         claim
     }
@@ -164,6 +166,12 @@ impl Claim {
     /// Bytes of memory that the card has when it is opened next; 256 MiB at first.
     pub fn set_memory(&self, bytes: u64) {
         self.emulator.set(self.card, SETTING::MEMORY, bytes);
+    }
+
+    /// Whether launches run their kernel when the card is opened next; at first they do. If not, they are only checked and
+    /// counted, and memory that was never written is read as zeros: for what steps of large networks cost.
+    pub fn set_runs_kernels(&self, runs: bool) {
+        self.emulator.set(self.card, SETTING::KERNELS, runs.into());
     }
 
     /// The compute capability; 9.0 at first.

@@ -283,6 +283,9 @@ pub fn launch(
     let [gx, gy, gz] = shape.grid.map(u64::from);
     let mut counts = Counts { launches: 1, blocks: gx * gy * gz, ..Counts::default() };
     counts.threads = counts.blocks * shape.block.iter().map(|it| u64::from(*it)).product::<u64>();
+    if !memory.runs_kernels() {
+        return Ok(counts);
+    }
     let launch = memory.next_launch();
     let code = &program.loaded.codes[function];
     let parameters = &parameters[..kernel.parameter_bytes];

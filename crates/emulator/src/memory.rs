@@ -19,6 +19,7 @@ const FIRST_UNIT: u64 = 0x7000;
 /// The memory of one device.
 pub struct Memory {
     capacity: u64,
+    runs_kernels: bool,
     in_use: u64,
     allocations: Vec<Allocation>,
     /// The allocation of each unit of addresses.
@@ -107,7 +108,24 @@ impl std::error::Error for MemoryError {}
 impl Memory {
     /// Memory of `capacity` bytes.
     pub fn new(capacity: u64) -> Self {
-        Self { capacity, in_use: 0, allocations: Vec::new(), units: Vec::new(), launch: 0 }
+        Self {
+            capacity,
+            runs_kernels: true,
+            in_use: 0,
+            allocations: Vec::new(),
+            units: Vec::new(),
+            launch: 0,
+        }
+    }
+
+    /// Memory that no kernel writes: launches only check their shape, and bytes that were never written are read as zeros.
+    pub fn without_kernels(capacity: u64) -> Self {
+        Self { runs_kernels: false, ..Self::new(capacity) }
+    }
+
+    /// Whether launches run their kernel.
+    pub fn runs_kernels(&self) -> bool {
+        self.runs_kernels
     }
 
     /// Bytes in all.
@@ -190,11 +208,12 @@ impl Memory {
     /// Copies to the host.
     ///
     /// # Errors
-    /// If the bytes are not within one allocation, or some were never written.
+    /// If the bytes are not within one allocation, or some were never written and kernels run.
     pub fn read(&self, address: u64, to: &mut [u8]) -> Result<(), MemoryError> {
         let (idx, at) = self.span(address, to.len() as u64)?;
         let region = &self.allocations[idx].region;
-        if let Some(first) = region.first_unwritten(at, to.len()) {
+        let unwritten = region.first_unwritten(at, to.len()).filter(|_| self.runs_kernels);
+        if let Some(first) = unwritten {
             let address = address + (first - at) as u64;
             return Err(MemoryError::NeverWritten { address, near: self.describe(address) });
         }
@@ -306,6 +325,17 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_kernels_what_was_never_written_is_zero() {
+        let mut memory = Memory::without_kernels(1000);
+        let address = memory.allocate(8).unwrap();
+        memory.write(address, &[1, 2]).unwrap();
+        let mut to = [9; 4];
+        memory.read(address, &mut to).unwrap();
+        assert_eq!(to, [1, 2, 0, 0]);
+        assert!(memory.read(address + 6, &mut to).is_err());
+    }
 
     #[test]
     fn copies_arrive_and_stay_within_their_allocation() {

@@ -45,6 +45,8 @@ thread_local! {
 pub(super) struct Card {
     /// Bytes of memory that its next context will have.
     pub(super) capacity: u64,
+    /// Whether launches of its next context run their kernel.
+    pub(super) runs_kernels: bool,
     /// Compute capability.
     pub(super) capability: (i32, i32),
     /// How often the primary context is retained.
@@ -122,6 +124,7 @@ impl Card {
     const fn new() -> Self {
         Self {
             capacity: MEMORY,
+            runs_kernels: true,
             capability: (9, 0),
             n_retained: 0,
             generation: 0,
@@ -133,11 +136,19 @@ impl Card {
         }
     }
 
+    /// The memory of its next context.
+    fn memory(&self) -> Memory {
+        match self.runs_kernels {
+            true => Memory::new(self.capacity),
+            false => Memory::without_kernels(self.capacity),
+        }
+    }
+
     /// Opens the context if it is the first that retains it.
     pub(super) fn retain(&mut self) {
         if self.context.is_none() {
             self.generation += 1;
-            self.context = Some(Context::new(self.capacity));
+            self.context = Some(Context::new(self.memory()));
         }
         self.n_retained += 1;
     }
@@ -167,9 +178,9 @@ impl Card {
 }
 
 impl Context {
-    fn new(capacity: u64) -> Self {
+    fn new(memory: Memory) -> Self {
         Self {
-            memory: Memory::new(capacity),
+            memory,
             order: Order::new(),
             host: Host::default(),
             broken: None,

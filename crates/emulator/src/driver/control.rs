@@ -23,6 +23,7 @@ extern "C" fn emulator_set(card: usize, setting: u32, value: u64) -> bool {
         SETTING::CARDS => N_CARDS.store(MOST_CARDS.min(number as usize), Ordering::Relaxed),
         SETTING::VERSION => VERSION.store(number, Ordering::Relaxed),
         SETTING::MEMORY => lock(card).capacity = value,
+        SETTING::KERNELS => lock(card).runs_kernels = number != 0,
         SETTING::CAPABILITY => lock(card).capability = (number / 10, number % 10),
         _ => return false,
     }

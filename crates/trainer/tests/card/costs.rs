@@ -1,9 +1,9 @@
 //! What a step costs: waits, allocations, launches, bytes, seconds; and the memory of a run.
 
-use gpu::{Device, Meter, Storage};
+use gpu::{Device, Storage};
 use trainer::{
     FitError, Run,
-    check::{EFFICIENTNET, Training},
+    check::{B0, EFFICIENTNET, Training},
     check_memory, fit,
 };
 
@@ -24,24 +24,31 @@ fn a_step_waits_once_and_allocates_nothing() {
 }
 
 #[test]
-fn a_step_of_b0_has_fewer_than_600_launches() {
-    let b0 = "model.backbone={ kind = \"efficientnet\", variant = \"b0\" }";
-    let sets = [
-        b0,
-        "train.batch_size=2",
-        "augment.train=[{ kind = \"center_crop\", size = [32, 32] }]",
-        "amp.dtype=bf16",
-    ];
-    on_card(|device, _| {
-        let (_, steps) = losses(device, &sets, 2);
-        let (meter, seconds): &(Meter, f64) = &steps[1];
-        let (launches, bytes) = (meter.launches(), meter.bytes());
-        eprintln!("B0: {launches} launches, {bytes} bytes, {seconds:.1} s");
+fn a_step_of_b0_in_batches_of_128_has_fewer_than_600_launches_and_moves_what_its_design_needs() {
+    const BATCH: usize = 128;
+    on_card(|_, claim| {
+        claim.set_runs_kernels(false);
+        claim.set_memory(64 << 30);
+        let device = Device::open(claim.card()).expect("an emulated card");
+        let card = (&device, Storage::Bf16);
+        let mut training = Training::new(&B0, card, BATCH, [224, 224]).expect("a network");
+        training.steps(1).expect("a step");
+        let before = device.read_meter();
+        training.steps(1).expect("a step");
+        let meter = device.read_meter();
+        let launches = meter.launches() - before.launches();
+        let bytes = (meter.bytes() - before.bytes()) as f64 / 1e6 / BATCH as f64;
+        let memory = training.most_used() / BATCH;
+        eprintln!("B0: {launches} launches, {bytes:.1} MB and {memory} bytes of memory an image");
         for (name, it) in &meter.kernels {
-            eprintln!("  {name}: {} launches, {} bytes", it.launches, it.bytes);
+            let of_step = it.bytes - before.kernels.get(name).map_or(0, |it| it.bytes);
+            eprintln!("  {name}: {:.2} MB an image", of_step as f64 / 1e6 / BATCH as f64);
         }
         assert!(launches < 600, "{launches} launches");
-        assert_eq!(meter.synchronisations, 1);
+        assert!((82.0..115.0).contains(&bytes), "{bytes} MB an image");
+        // That of a step, and before and after it.
+        assert_eq!(meter.synchronisations - before.synchronisations, 1 + 2);
+        assert_eq!(meter.allocations, before.allocations);
     });
 }
 
