@@ -2,295 +2,298 @@
 
 #![expect(clippy::needless_range_loop, reason = "a lane is an index into several arrays")]
 
+use std::ops::Range;
+
 use super::block::Block;
 use super::decode::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW};
 use super::instruction::{Access, Row};
-use super::registers::{ALL, LANES, Registers};
-use super::transfer::{get, get_row, put, put_row, spread};
+use super::registers::{LANES, Registers, has_wide};
+use super::transfer::{get_row, put_row, spread, spread_row};
 use super::warp::{Outcome, Warp, lanes, problem};
 use crate::faults::FaultKind;
 use crate::memory::races::Touch;
 use crate::ptx::Space;
 
 /// How the addresses of lanes lie.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Pattern {
-    /// All lanes, side by side.
-    Row,
-    /// All at one place.
-    Same,
-    Any,
+pub(super) struct Pattern {
+    /// Whether all are the same.
+    is_same: bool,
+    /// The lanes whose next one's bytes lie behind theirs.
+    pub(super) before: u32,
+    /// The lanes whose next one's bytes are theirs.
+    with: u32,
 }
 
-fn pattern(addresses: &[u64; LANES], mask: u32, bytes: usize) -> Pattern {
-    let first = addresses[mask.trailing_zeros() as usize];
-    let (mut same, mut row) = (0, 0);
-    for lane in 0..LANES {
-        let differs = addresses[lane] ^ first;
-        same |= if mask & (1 << lane) == 0 { 0 } else { differs };
-        row |= addresses[lane] ^ first.wrapping_add((lane * bytes) as u64);
+/// Lanes whose bytes lie side by side, or are the same.
+struct Stretch {
+    lane: usize,
+    n: usize,
+    is_row: bool,
+}
+
+impl Pattern {
+    #[inline(always)]
+    pub(super) fn of(addresses: &[u64; LANES], mask: u32, bytes: usize) -> Pattern {
+        let first = addresses[mask.trailing_zeros() as usize % LANES];
+        let mut differs = [0u32; LANES];
+        let (mut before, mut with) = ([0u32; LANES], [0u32; LANES]);
+        for lane in 0..LANES {
+            differs[lane] = u32::from(addresses[lane] != first) << lane;
+        }
+        for lane in 0..LANES - 1 {
+            let step = addresses[lane + 1].wrapping_sub(addresses[lane]);
+            before[lane] = u32::from(step == bytes as u64) << lane;
+            with[lane] = u32::from(step == 0) << lane;
+        }
+        let any = |all: [u32; LANES]| all.into_iter().fold(0, |all, it| all | it);
+        let pairs = mask & mask >> 1;
+        Pattern {
+            is_same: any(differs) & mask == 0,
+            before: any(before) & pairs,
+            with: any(with) & pairs,
+        }
     }
-    match () {
-        () if same == 0 => Pattern::Same,
-        () if row == 0 && mask == ALL => Pattern::Row,
-        () => Pattern::Any,
+
+    /// Whether all lanes lie side by side.
+    #[inline(always)]
+    fn is_row(&self) -> bool {
+        self.before == u32::MAX >> 1
+    }
+
+    /// The lanes from the first of `rest` on.
+    ///
+    /// - `may_share`: whether lanes with the same bytes are taken together.
+    #[inline(always)]
+    fn stretch(&self, rest: u32, may_share: bool) -> Stretch {
+        let lane = rest.trailing_zeros();
+        let n = (self.before >> lane).trailing_ones();
+        if n == 0 && may_share {
+            let n = (self.with >> lane).trailing_ones() as usize + 1;
+            return Stretch { lane: lane as usize, n, is_row: false };
+        }
+        Stretch { lane: lane as usize, n: n as usize + 1, is_row: true }
     }
 }
+
+impl Stretch {
+    #[inline(always)]
+    fn lanes(&self) -> Range<usize> {
+        self.lane..self.lane + self.n
+    }
+
+    /// Lanes without these, which are the first.
+    #[inline(always)]
+    fn take_from(&self, rest: u32) -> u32 {
+        rest & ((u64::MAX << (self.lane + self.n)) as u32)
+    }
+}
+
 impl Block<'_> {
     pub(super) fn load(&mut self, access: &Access, mask: u32, warp: &mut Warp) -> Outcome<()> {
-        let bytes = access.bytes as usize * access.rows.len();
-        self.each_space(access, mask, warp, |block, space, addresses, mask, warp| match space {
-            Space::Param => block.load_parameters(access, addresses, mask, warp),
-            Space::Local => block.load_local(access, addresses, mask, warp),
-            Space::Shared => {
-                let pattern = pattern(addresses, mask, bytes);
-                block.count_shared(
-                    bytes as u64,
-                    addresses,
-                    mask,
-                    Touch::Read,
-                    pattern != Pattern::Any,
-                );
-                let first = mask.trailing_zeros();
-                match pattern {
-                    Pattern::Any => {
-                        block.shared_lanes(access, addresses, bytes, Touch::Read, mask, warp)?
-                    }
-                    Pattern::Same => {
-                        let address = addresses[first as usize];
-                        // Two readers are all that is kept of them.
-                        block.shared_access(
-                            address,
-                            bytes,
-                            Touch::Read,
-                            31 - mask.leading_zeros(),
-                            warp,
-                        )?;
-                        let at = block.shared_access(address, bytes, Touch::Read, first, warp)?;
-                        spread(
-                            &mut warp.registers,
-                            access,
-                            mask,
-                            &block.shared.data[at..at + bytes],
-                        );
-                    }
-                    Pattern::Row => {
-                        let at = block.shared_row(addresses[0], bytes, Touch::Read, warp)?;
-                        put_row(
-                            &mut warp.registers,
-                            access,
-                            &block.shared.data[at..at + LANES * bytes],
-                        );
-                    }
-                }
-                Ok(())
+        self.each_space(access, mask, warp, |block, space, addresses, mask, warp| {
+            #[cfg(target_arch = "x86_64")]
+            if has_wide() {
+                // SAFETY: the machine has these instructions.
+                #[expect(unsafe_code, reason = "compiled for the machine's instructions")]
+                return unsafe { block.load_wide(access, space, addresses, mask, warp) };
             }
-            _ => {
-                let touch = if access.is_read_only { Touch::ReadOnly } else { Touch::Read };
-                let pattern = pattern(addresses, mask, bytes);
-                let first = mask.trailing_zeros();
-                match pattern {
-                    Pattern::Any => {
-                        block.count_sectors(bytes as u64, addresses, mask, touch);
-                        block.global_lanes(access, addresses, bytes, touch, mask, warp)?;
-                    }
-                    Pattern::Same => {
-                        let address = addresses[first as usize];
-                        block.count_sector_row(
-                            bytes as u64,
-                            address,
-                            u64::from(mask.count_ones()),
-                            0,
-                            touch,
-                        );
-                        block.global_access(
-                            address,
-                            bytes,
-                            touch,
-                            31 - mask.leading_zeros(),
-                            warp,
-                        )?;
-                        let (idx, at) = block.global_access(address, bytes, touch, first, warp)?;
-                        let region = &block.memory.allocation(idx).region;
-                        spread(&mut warp.registers, access, mask, &region.data[at..at + bytes]);
-                    }
-                    Pattern::Row => {
-                        let address = addresses[0];
-                        block.count_sector_row(
-                            bytes as u64,
-                            address,
-                            LANES as u64,
-                            bytes as u64,
-                            touch,
-                        );
-                        let (idx, at) = block.global_row(address, bytes, touch, warp)?;
-                        let region = &block.memory.allocation(idx).region;
-                        put_row(&mut warp.registers, access, &region.data[at..at + LANES * bytes]);
-                    }
-                }
-                Ok(())
-            }
+            block.load_here(access, space, addresses, mask, warp)
         })
     }
 
-    pub(super) fn store(&mut self, access: &Access, mask: u32, warp: &mut Warp) -> Outcome<()> {
-        let bytes = access.bytes as usize * access.rows.len();
-        self.each_space(access, mask, warp, |block, space, addresses, mask, warp| match space {
-            Space::Param => problem(
-                FaultKind::OutOfBounds,
-                mask.trailing_zeros(),
-                "a kernel's parameters cannot be written",
-            ),
-            Space::Local => block.store_local(access, addresses, mask, warp),
-            Space::Shared => {
-                let is_row = pattern(addresses, mask, bytes) == Pattern::Row;
-                block.count_shared(bytes as u64, addresses, mask, Touch::Write, is_row);
-                if is_row {
-                    let at = block.shared_row(addresses[0], bytes, Touch::Write, warp)?;
-                    get_row(
-                        &warp.registers,
-                        access,
-                        &mut block.shared.data[at..at + LANES * bytes],
-                    );
-                    return Ok(());
-                }
-                block.shared_lanes(access, addresses, bytes, Touch::Write, mask, warp)
-            }
-            _ => {
-                if pattern(addresses, mask, bytes) == Pattern::Row {
-                    block.count_sector_row(
-                        bytes as u64,
-                        addresses[0],
-                        LANES as u64,
-                        bytes as u64,
-                        Touch::Write,
-                    );
-                    let (idx, at) = block.global_row(addresses[0], bytes, Touch::Write, warp)?;
-                    let region = &mut block.memory.allocation(idx).region;
-                    get_row(&warp.registers, access, &mut region.data[at..at + LANES * bytes]);
-                    return Ok(());
-                }
-                block.count_sectors(bytes as u64, addresses, mask, Touch::Write);
-                block.global_lanes(access, addresses, bytes, Touch::Write, mask, warp)
-            }
-        })
+    #[cfg(target_arch = "x86_64")]
+    #[inline(never)]
+    #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+    fn load_wide(
+        &mut self,
+        access: &Access,
+        space: Space,
+        addresses: &[u64; LANES],
+        mask: u32,
+        warp: &mut Warp,
+    ) -> Outcome<()> {
+        self.load_here(access, space, addresses, mask, warp)
     }
 
-    /// Reads or writes shared memory, each lane where it wants.
     #[inline(always)]
-    fn shared_lanes(
+    fn load_here(
+        &mut self,
+        access: &Access,
+        space: Space,
+        addresses: &[u64; LANES],
+        mask: u32,
+        warp: &mut Warp,
+    ) -> Outcome<()> {
+        let bytes = access.bytes as usize * access.rows.len();
+        match space {
+            Space::Param => self.load_parameters(access, addresses, mask, warp),
+            Space::Local => self.load_local(access, addresses, mask, warp),
+            Space::Shared => self.load_shared(access, addresses, bytes, mask, warp),
+            _ => self.load_global(access, addresses, bytes, mask, warp),
+        }
+    }
+
+    #[inline(always)]
+    fn load_shared(
         &mut self,
         access: &Access,
         addresses: &[u64; LANES],
         bytes: usize,
-        touch: Touch,
         mask: u32,
         warp: &mut Warp,
     ) -> Outcome<()> {
-        let (size, log2) = (self.shared.data.len() as u64, bytes.trailing_zeros() as u8);
-        let first = self.stamp(warp, 0);
-        for lane in lanes(mask) {
-            let address = addresses[lane as usize];
-            let at = address as usize;
-            let fits = address <= size && address + bytes as u64 <= size && at & (bytes - 1) == 0;
-            if !fits || (touch.is_read() && !self.shared.is_written(at, bytes)) {
-                return self.shared_access(address, bytes, touch, lane, warp).map(|_| ());
-            }
-            if touch == Touch::Write {
-                self.shared.set_written(at, bytes);
-            }
-            if let Some(other) = self.shared.races.touch(
-                self.number,
-                at,
-                log2,
-                touch,
-                first.later(lane),
-                &self.order,
-            ) {
-                return self.race(
-                    other,
-                    touch,
-                    lane,
-                    &format!("{bytes} bytes at offset {at} of shared memory"),
-                );
-            }
-            if touch.is_read() {
-                put(&mut warp.registers, access, lane as usize, &self.shared.data[at..at + bytes]);
+        let pattern = Pattern::of(addresses, mask, bytes);
+        let is_regular = pattern.is_same || pattern.is_row();
+        self.count_shared(bytes as u64, addresses, mask, Touch::Read, is_regular);
+        if pattern.is_same {
+            let (first, last) = (mask.trailing_zeros(), 31 - mask.leading_zeros());
+            let address = addresses[first as usize];
+            // Two readers are all that is kept of them.
+            let at = self.shared_row(address, bytes, Touch::Read, first, 1, warp)?;
+            self.shared_row(address, bytes, Touch::Read, last, 1, warp)?;
+            spread(&mut warp.registers, access, mask, &self.shared.data[at..at + bytes]);
+            return Ok(());
+        }
+        let mut rest = mask;
+        while rest != 0 {
+            let it = pattern.stretch(rest, true);
+            let (address, n) = (addresses[it.lane], if it.is_row { it.n } else { 1 });
+            let at = self.shared_row(address, bytes, Touch::Read, it.lane as u32, n, warp)?;
+            let from = at..at + n * bytes;
+            if it.is_row {
+                put_row(&mut warp.registers, access, it.lanes(), &self.shared.data[from]);
             } else {
-                get(&warp.registers, access, lane as usize, &mut self.shared.data[at..at + bytes]);
+                let last = (it.lane + it.n - 1) as u32;
+                self.shared_row(address, bytes, Touch::Read, last, 1, warp)?;
+                spread_row(&mut warp.registers, access, it.lanes(), &self.shared.data[from]);
             }
+            rest = it.take_from(rest);
         }
         Ok(())
     }
 
-    /// Reads or writes global memory, each lane where it wants.
     #[inline(always)]
-    fn global_lanes(
+    fn load_global(
         &mut self,
         access: &Access,
         addresses: &[u64; LANES],
         bytes: usize,
-        touch: Touch,
         mask: u32,
         warp: &mut Warp,
     ) -> Outcome<()> {
-        let log2 = bytes.trailing_zeros() as u8;
-        let (first, launch) = (self.stamp(warp, 0), self.launch);
+        let touch = if access.is_read_only { Touch::ReadOnly } else { Touch::Read };
+        let pattern = Pattern::of(addresses, mask, bytes);
+        if pattern.is_same {
+            let (first, last) = (mask.trailing_zeros(), 31 - mask.leading_zeros());
+            let (address, n) = (addresses[first as usize], u64::from(mask.count_ones()));
+            self.count_sector_row(bytes as u64, address, n, 0, touch);
+            self.global_row(address, bytes, touch, first, 1, warp)?;
+            let (idx, at) = self.global_row(address, bytes, touch, last, 1, warp)?;
+            let from = &self.memory.allocation(idx).region.data[at..at + bytes];
+            spread(&mut warp.registers, access, mask, from);
+            return Ok(());
+        }
+        self.count_global(addresses, bytes, mask, touch, &pattern);
         let mut rest = mask;
         while rest != 0 {
-            let start = addresses[rest.trailing_zeros() as usize];
-            let Some(idx) = self.memory.find(start) else {
-                return self.outside(start, bytes, touch, rest.trailing_zeros());
-            };
-            let it = self.memory.allocation(idx);
-            it.touched |= if touch.is_read() { 1 } else { 2 };
-            let (base, size) = (it.base, it.bytes);
-            // The lanes that are in this allocation, up to the first that is not.
-            while rest != 0 {
-                let lane = rest.trailing_zeros();
-                let address = addresses[lane as usize];
-                let offset = address.wrapping_sub(base);
-                if offset >= size || size - offset < bytes as u64 {
-                    if address == start {
-                        return self.outside(start, bytes, touch, lane);
-                    }
-                    break;
-                }
-                let at = offset as usize;
-                if at & (bytes - 1) != 0 || (touch.is_read() && !it.region.is_written(at, bytes)) {
-                    return self.global_access(address, bytes, touch, lane, warp).map(|_| ());
-                }
-                if touch == Touch::Write {
-                    it.region.set_written(at, bytes);
-                }
-                if let Some(other) =
-                    it.region.races.touch(launch, at, log2, touch, first.later(lane), &self.order)
-                {
-                    let near = self.memory.describe(address);
-                    return self.race(
-                        other,
-                        touch,
-                        lane,
-                        &format!("{bytes} bytes of global memory at {near}"),
-                    );
-                }
-                if touch.is_read() {
-                    put(
-                        &mut warp.registers,
-                        access,
-                        lane as usize,
-                        &it.region.data[at..at + bytes],
-                    );
-                } else {
-                    get(
-                        &warp.registers,
-                        access,
-                        lane as usize,
-                        &mut it.region.data[at..at + bytes],
-                    );
-                }
-                rest &= rest - 1;
+            let it = pattern.stretch(rest, true);
+            let (address, n) = (addresses[it.lane], if it.is_row { it.n } else { 1 });
+            if !it.is_row {
+                let last = (it.lane + it.n - 1) as u32;
+                self.global_row(address, bytes, touch, last, 1, warp)?;
             }
+            let (idx, at) = self.global_row(address, bytes, touch, it.lane as u32, n, warp)?;
+            let from = &self.memory.allocation(idx).region.data[at..at + n * bytes];
+            if it.is_row {
+                put_row(&mut warp.registers, access, it.lanes(), from);
+            } else {
+                spread_row(&mut warp.registers, access, it.lanes(), from);
+            }
+            rest = it.take_from(rest);
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn count_global(
+        &mut self,
+        addresses: &[u64; LANES],
+        bytes: usize,
+        mask: u32,
+        touch: Touch,
+        pattern: &Pattern,
+    ) {
+        if pattern.is_row() {
+            let n = LANES as u64;
+            self.count_sector_row(bytes as u64, addresses[0], n, bytes as u64, touch);
+        } else {
+            self.count_sectors(bytes as u64, addresses, mask, touch);
+        }
+    }
+
+    pub(super) fn store(&mut self, access: &Access, mask: u32, warp: &mut Warp) -> Outcome<()> {
+        self.each_space(access, mask, warp, |block, space, addresses, mask, warp| {
+            #[cfg(target_arch = "x86_64")]
+            if has_wide() {
+                // SAFETY: the machine has these instructions.
+                #[expect(unsafe_code, reason = "compiled for the machine's instructions")]
+                return unsafe { block.store_wide(access, space, addresses, mask, warp) };
+            }
+            block.store_here(access, space, addresses, mask, warp)
+        })
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(never)]
+    #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+    fn store_wide(
+        &mut self,
+        access: &Access,
+        space: Space,
+        addresses: &[u64; LANES],
+        mask: u32,
+        warp: &mut Warp,
+    ) -> Outcome<()> {
+        self.store_here(access, space, addresses, mask, warp)
+    }
+
+    #[inline(always)]
+    fn store_here(
+        &mut self,
+        access: &Access,
+        space: Space,
+        addresses: &[u64; LANES],
+        mask: u32,
+        warp: &mut Warp,
+    ) -> Outcome<()> {
+        let bytes = access.bytes as usize * access.rows.len();
+        if space == Space::Param {
+            let why = "a kernel's parameters cannot be written";
+            return problem(FaultKind::OutOfBounds, mask.trailing_zeros(), why);
+        }
+        if space == Space::Local {
+            return self.store_local(access, addresses, mask, warp);
+        }
+        let is_shared = space == Space::Shared;
+        let pattern = Pattern::of(addresses, mask, bytes);
+        if is_shared {
+            self.count_shared(bytes as u64, addresses, mask, Touch::Write, pattern.is_row());
+        } else {
+            self.count_global(addresses, bytes, mask, Touch::Write, &pattern);
+        }
+        let mut rest = mask;
+        while rest != 0 {
+            let it = pattern.stretch(rest, false);
+            let (address, lane, n) = (addresses[it.lane], it.lane as u32, it.n);
+            let to = if is_shared {
+                let at = self.shared_row(address, bytes, Touch::Write, lane, n, warp)?;
+                &mut self.shared.data[at..at + n * bytes]
+            } else {
+                let (idx, at) = self.global_row(address, bytes, Touch::Write, lane, n, warp)?;
+                &mut self.memory.allocation(idx).region.data[at..at + n * bytes]
+            };
+            get_row(&warp.registers, access, it.lanes(), to);
+            rest = it.take_from(rest);
         }
         Ok(())
     }

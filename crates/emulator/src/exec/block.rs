@@ -1,7 +1,7 @@
 //! A block: its warps one after the other, each up to a barrier or its end.
 
 use super::instruction::{ALWAYS, Barrier, Code, Reduction, Special, Step};
-use super::registers::{LANES, Registers};
+use super::registers::{LANES, Registers, has_wide};
 use super::warp::{Outcome, Problem, State, Warp, problem};
 use crate::counts::Counts;
 use crate::faults::FaultKind;
@@ -191,6 +191,23 @@ impl<'a> Block<'a> {
 
     /// Runs a warp until it waits or is done.
     fn run_warp(&mut self, warp: &mut Warp) -> Outcome<()> {
+        #[cfg(target_arch = "x86_64")]
+        if has_wide() {
+            // SAFETY: the machine has these instructions.
+            #[expect(unsafe_code, reason = "a function compiled for the machine's instructions")]
+            return unsafe { self.run_warp_wide(warp) };
+        }
+        self.run_warp_here(warp)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "bmi1,bmi2,lzcnt,popcnt")]
+    fn run_warp_wide(&mut self, warp: &mut Warp) -> Outcome<()> {
+        self.run_warp_here(warp)
+    }
+
+    #[inline(always)]
+    fn run_warp_here(&mut self, warp: &mut Warp) -> Outcome<()> {
         let code = self.code;
         loop {
             warp.meet();

@@ -1,7 +1,6 @@
 //! The checks of shared and global memory: bounds, alignment, unwritten bytes, races.
 
 use super::block::Block;
-use super::registers::LANES;
 use super::warp::{Outcome, Warp, problem};
 use crate::faults::FaultKind;
 use crate::memory::races::{Stamp, Touch};
@@ -167,109 +166,121 @@ impl Block<'_> {
         )
     }
 
-    /// Checks an access of all lanes side by side, and returns the first one's offset.
+    /// Checks an access of `n` lanes side by side, from `lane` on, and returns the first one's offset.
+    #[inline(always)]
     pub(super) fn shared_row(
         &mut self,
         address: u64,
         bytes: usize,
         touch: Touch,
+        lane: u32,
+        n: usize,
         warp: &Warp,
     ) -> Outcome<usize> {
-        let (at, all) = (address as usize, LANES * bytes);
-        let fits =
-            address.checked_add(all as u64).is_some_and(|end| end <= self.shared.data.len() as u64);
-        let is_written =
-            fits && (touch == Touch::Write || self.shared.first_unwritten(at, all).is_none());
-        if !is_written || at % bytes != 0 {
-            // One lane after the other, to find which is at fault.
-            for lane in 0..LANES as u32 {
-                self.shared_access(
-                    address + u64::from(lane) * bytes as u64,
-                    bytes,
-                    touch,
-                    lane,
-                    warp,
-                )?;
-            }
+        let (at, all) = (address as usize, n * bytes);
+        let size = self.shared.data.len() as u64;
+        let fits = address <= size && size - address >= all as u64 && at & (bytes - 1) == 0;
+        if !fits || (touch.is_read() && !self.shared.is_written(at, all)) {
+            return self.shared_each(address, bytes, touch, lane, n, warp);
         }
         if touch == Touch::Write {
             self.shared.set_written(at, all);
         }
-        let first = self.stamp(warp, 0);
-        match self.shared.races.touch_row(
-            self.number,
-            at,
-            bytes.trailing_zeros() as u8,
-            LANES,
-            touch,
-            first,
-            &self.order,
-        ) {
+        let (first, log2) = (self.stamp(warp, lane), bytes.trailing_zeros() as u8);
+        let races = &mut self.shared.races;
+        let race = races.touch_row(self.number, at, log2, n, touch, first, &self.order);
+        match race {
             None => Ok(at),
-            Some((lane, other)) => {
-                let offset = at + lane as usize * bytes;
+            Some((thread, other)) => {
+                let offset = at + thread as usize * bytes;
                 self.race(
                     other,
                     touch,
-                    lane,
+                    lane + thread,
                     &format!("{bytes} bytes at offset {offset} of shared memory"),
                 )
             }
         }
     }
 
+    /// The same, one lane after the other, to find which is at fault.
+    #[cold]
+    #[inline(never)]
+    fn shared_each(
+        &mut self,
+        address: u64,
+        bytes: usize,
+        touch: Touch,
+        lane: u32,
+        n: usize,
+        warp: &Warp,
+    ) -> Outcome<usize> {
+        for idx in 0..n {
+            let address = address.wrapping_add((idx * bytes) as u64);
+            self.shared_access(address, bytes, touch, lane + idx as u32, warp)?;
+        }
+        Ok(address as usize)
+    }
+
     /// The same in global memory; returns the allocation as well.
+    #[inline(always)]
     pub(super) fn global_row(
         &mut self,
         address: u64,
         bytes: usize,
         touch: Touch,
+        lane: u32,
+        n: usize,
         warp: &Warp,
     ) -> Outcome<(usize, usize)> {
-        let all = LANES * bytes;
-        let (first, launch) = (self.stamp(warp, 0), self.launch);
-        let fits = self.memory.find(address).filter(|idx| {
-            let it = self.memory.allocation(*idx);
-            let Some(at) = address.checked_sub(it.base).filter(|at| at + all as u64 <= it.bytes)
-            else {
-                return false;
-            };
-            (at as usize).is_multiple_of(bytes)
-                && (touch == Touch::Write || it.region.first_unwritten(at as usize, all).is_none())
-        });
-        let Some(idx) = fits else {
-            let mut found = (0, 0);
-            for lane in (0..LANES as u32).rev() {
-                found = self.global_access(
-                    address.wrapping_add(u64::from(lane) * bytes as u64),
-                    bytes,
-                    touch,
-                    lane,
-                    warp,
-                )?;
-            }
-            return Ok(found);
+        let all = n * bytes;
+        let (first, launch) = (self.stamp(warp, lane), self.launch);
+        let Some(idx) = self.memory.find(address) else {
+            return self.outside(address, bytes, touch, lane);
         };
         let it = self.memory.allocation(idx);
-        let at = (address - it.base) as usize;
+        let offset = address.wrapping_sub(it.base);
+        let at = offset as usize;
+        let fits = offset <= it.bytes && it.bytes - offset >= all as u64 && at & (bytes - 1) == 0;
+        if !fits || (touch.is_read() && !it.region.is_written(at, all)) {
+            return self.global_each(address, bytes, touch, lane, n, warp);
+        }
         if touch == Touch::Write {
             it.region.set_written(at, all);
         }
         it.touched |= if touch.is_read() { 1 } else { 2 };
-        match it.region.races.touch_row(
-            launch,
-            at,
-            bytes.trailing_zeros() as u8,
-            LANES,
-            touch,
-            first,
-            &self.order,
-        ) {
+        let log2 = bytes.trailing_zeros() as u8;
+        match it.region.races.touch_row(launch, at, log2, n, touch, first, &self.order) {
             None => Ok((idx, at)),
-            Some((lane, other)) => {
-                let near = self.memory.describe(address + u64::from(lane) * bytes as u64);
-                self.race(other, touch, lane, &format!("{bytes} bytes of global memory at {near}"))
+            Some((thread, other)) => {
+                let near = self.memory.describe(address + u64::from(thread) * bytes as u64);
+                self.race(
+                    other,
+                    touch,
+                    lane + thread,
+                    &format!("{bytes} bytes of global memory at {near}"),
+                )
             }
         }
+    }
+
+    /// The same, one lane after the other, to find which is at fault.
+    #[cold]
+    #[inline(never)]
+    fn global_each(
+        &mut self,
+        address: u64,
+        bytes: usize,
+        touch: Touch,
+        lane: u32,
+        n: usize,
+        warp: &Warp,
+    ) -> Outcome<(usize, usize)> {
+        let found = self.global_access(address, bytes, touch, lane, warp)?;
+        for idx in 1..n {
+            let address = address.wrapping_add((idx * bytes) as u64);
+            self.global_access(address, bytes, touch, lane + idx as u32, warp)?;
+        }
+        Ok(found)
     }
 }

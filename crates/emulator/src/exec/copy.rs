@@ -3,7 +3,7 @@
 //! The bytes arrive when the thread waits. Until then their place in shared memory counts as never written, so that a
 //! read without a wait is a fault; a read by another thread without a barrier after the wait is a race.
 
-use super::access::addresses;
+use super::access::{Pattern, addresses};
 use super::block::Block;
 use super::instruction::Access;
 use super::warp::{Copy, Outcome, Warp, lanes, problem};
@@ -21,40 +21,38 @@ impl Block<'_> {
         let to = addresses(&warp.registers, access.base, access.offset);
         let from = addresses(&warp.registers, Some(base), offset);
         self.count_shared(access.bytes.into(), &to, mask, Touch::Write, false);
-        let mut reading = 0;
+        let bytes = usize::from(access.bytes);
+        let (mut reading, mut whole) = (0, 0);
         for lane in lanes(mask) {
-            let idx = lane as usize;
-            let valid = access
-                .source_bytes
-                .map_or(access.bytes.into(), |row| warp.registers.words[row as usize][idx]);
+            let valid = valid_of(access, lane, warp);
             if valid > access.bytes.into() {
-                return problem(
-                    FaultKind::Value,
-                    lane,
-                    format!("copies {valid} of {} bytes", access.bytes),
-                );
+                return problem(FaultKind::Value, lane, format!("copies {valid} of {bytes} bytes"));
             }
-            let bytes = usize::from(access.bytes);
-            let at = self.shared_access(to[idx], bytes, Touch::Write, lane, warp)?;
-            self.shared.forget(at, bytes);
+            reading |= u32::from(valid != 0) << lane;
+            whole |= u32::from(valid as usize == bytes) << lane;
+        }
+        let before =
+            Pattern::of(&to, whole, bytes).before & Pattern::of(&from, whole, bytes).before;
+        let mut rest = mask;
+        while rest != 0 {
+            let lane = rest.trailing_zeros();
+            let n = (before >> lane).trailing_ones() as usize + 1;
+            let (to, from) = (to[lane as usize], from[lane as usize]);
+            let valid = valid_of(access, lane, warp) as u8;
+            let at = self.shared_row(to, bytes, Touch::Write, lane, n, warp)?;
+            self.shared.forget(at, n * bytes);
             if valid != 0 {
-                reading |= 1 << lane;
-                if !from[idx].is_multiple_of(bytes as u64) {
+                if !from.is_multiple_of(bytes as u64) {
                     return problem(
                         FaultKind::Misaligned,
                         lane,
-                        format!("copies {bytes} bytes from {}", self.memory.describe(from[idx])),
+                        format!("copies {bytes} bytes from {}", self.memory.describe(from)),
                     );
                 }
-                self.read_valid(from[idx], valid as usize, lane, warp)?;
+                self.read_valid(from, valid.into(), lane, n, warp)?;
             }
-            warp.open_group.push(Copy {
-                lane,
-                to: at,
-                from: from[idx],
-                bytes: access.bytes,
-                valid: valid as u8,
-            });
+            warp.open_group.push(Copy { lane, n, to: at, from, bytes: access.bytes, valid });
+            rest &= (u64::MAX << (lane as usize + n)) as u32;
         }
         self.count_sectors(access.bytes.into(), &from, reading, Touch::Read);
         Ok(())
@@ -66,10 +64,11 @@ impl Block<'_> {
         from: u64,
         valid: usize,
         lane: u32,
+        n: usize,
         warp: &Warp,
     ) -> Outcome<(usize, usize)> {
         if valid.is_power_of_two() {
-            return self.global_access(from, valid, Touch::Read, lane, warp);
+            return self.global_row(from, valid, Touch::Read, lane, n, warp);
         }
         let first = self.global_access(from, 1, Touch::Read, lane, warp)?;
         for offset in 1..valid {
@@ -80,25 +79,47 @@ impl Block<'_> {
 
     /// Ends the group of copies.
     pub(super) fn commit(&mut self, warp: &mut Warp) {
-        let group = std::mem::take(&mut warp.open_group);
+        let next = warp.spare_groups.pop().unwrap_or_default();
+        let group = std::mem::replace(&mut warp.open_group, next);
         warp.groups.push(group);
     }
 
     /// Lets copies arrive until at most `n` groups are under way.
     pub(super) fn wait(&mut self, n: u32, warp: &mut Warp) -> Outcome<()> {
         let n_done = warp.groups.len().saturating_sub(n as usize);
-        let done: Vec<Vec<Copy>> = warp.groups.drain(..n_done).collect();
-        for copy in done.into_iter().flatten() {
-            let (bytes, valid) = (usize::from(copy.bytes), usize::from(copy.valid));
-            let mut buffer = [0; 16];
-            if valid != 0 {
-                let (idx, at) = self.read_valid(copy.from, valid, copy.lane, warp)?;
-                buffer[..valid]
-                    .copy_from_slice(&self.memory.allocation(idx).region.data[at..at + valid]);
+        for _ in 0..n_done {
+            let mut group = warp.groups.remove(0);
+            for copy in &group {
+                self.arrive_copy(copy, warp)?;
             }
-            let at = self.shared_access(copy.to as u64, bytes, Touch::Write, copy.lane, warp)?;
-            self.shared.data[at..at + bytes].copy_from_slice(&buffer[..bytes]);
+            group.clear();
+            warp.spare_groups.push(group);
         }
         Ok(())
     }
+
+    fn arrive_copy(&mut self, copy: &Copy, warp: &Warp) -> Outcome<()> {
+        let Copy { lane, n, to, from, .. } = *copy;
+        let (bytes, valid) = (usize::from(copy.bytes), usize::from(copy.valid));
+        let source = match valid {
+            0 => None,
+            _ => Some(self.read_valid(from, valid, lane, n, warp)?),
+        };
+        let at = self.shared_row(to as u64, bytes, Touch::Write, lane, n, warp)?;
+        let to = &mut self.shared.data[at..at + n * bytes];
+        // Several lanes copy all their bytes, one lane perhaps fewer.
+        let n_copied = if n > 1 { n * bytes } else { valid };
+        if let Some((idx, at)) = source {
+            let from = &self.memory.allocation(idx).region.data[at..at + n_copied];
+            to[..n_copied].copy_from_slice(from);
+        }
+        to[n_copied..].fill(0);
+        Ok(())
+    }
+}
+
+/// The bytes that a lane copies; the others are zeros.
+fn valid_of(access: &Access, lane: u32, warp: &Warp) -> u32 {
+    let row = access.source_bytes.map(|it| &warp.registers.words[it as usize]);
+    row.map_or(access.bytes.into(), |it| it[lane as usize])
 }

@@ -33,13 +33,13 @@ impl Block<'_> {
                 );
             }
             block.counts.shared_read += 16 * u64::from(mask.count_ones());
-            block.count_banks(16, addresses, mask, 8);
+            block.count_banks(16, addresses, mask);
             for (matrix, row) in access.rows.iter().enumerate() {
                 let mut elements = [[0u16; 8]; 8];
                 for (line, elements) in elements.iter_mut().enumerate() {
                     let lane = matrix * 8 + line;
                     let at =
-                        block.shared_access(addresses[lane], 16, Touch::Read, lane as u32, warp)?;
+                        block.shared_row(addresses[lane], 16, Touch::Read, lane as u32, 1, warp)?;
                     let bytes = &block.shared.data[at..at + 16];
                     for idx in 0..8 {
                         elements[idx] = u16::from_le_bytes([bytes[2 * idx], bytes[2 * idx + 1]]);

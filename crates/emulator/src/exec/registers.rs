@@ -2,6 +2,7 @@
 //! lanes becomes a few vector instructions.
 
 use std::ops::{BitAnd, BitOr, Not};
+use std::sync::LazyLock;
 
 /// The lanes of a warp.
 pub(crate) const LANES: usize = 32;
@@ -49,12 +50,18 @@ impl Lanes {
 
 /// Whether the machine has the instructions that `wide` is compiled for.
 pub(crate) fn has_wide() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("fma")
-        && is_x86_feature_detected!("bmi2");
-    #[cfg(not(target_arch = "x86_64"))]
-    return false;
+    static HAS: LazyLock<bool> = LazyLock::new(|| {
+        #[cfg(target_arch = "x86_64")]
+        return is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("lzcnt")
+            && is_x86_feature_detected!("popcnt");
+        #[cfg(not(target_arch = "x86_64"))]
+        return false;
+    });
+    *HAS
 }
 
 /// Defines computations as constants of type [`Lanes`].
@@ -135,7 +142,7 @@ macro_rules! number {
                 if mask == ALL {
                     *row = *values;
                 } else {
-                    blend(row, mask, values, |it| it as i32 as $bits);
+                    blend_here(row, mask, values, |it| it as i32 as $bits);
                 }
             }
         }
@@ -150,18 +157,57 @@ number!(u64, u64, doubles, |it| it, |it| it);
 number!(i64, u64, doubles, |it| it as i64, |it| it as u64);
 number!(f64, u64, doubles, f64::from_bits, f64::to_bits);
 
-/// Replaces the lanes of a mask. A function of its own, as it is needed everywhere and not most of the time.
+/// Replaces the lanes of a mask. Functions of their own, as they are needed everywhere and not most of the time.
+fn blend_here<T: Held>(
+    row: &mut [T; LANES],
+    mask: u32,
+    values: &[T; LANES],
+    widen: impl Fn(u32) -> T,
+) {
+    #[cfg(target_arch = "x86_64")]
+    if has_wide() {
+        // SAFETY: the machine has these instructions.
+        #[expect(unsafe_code, reason = "a function compiled for the machine's instructions")]
+        return unsafe { blend_wide(row, mask, values, widen) };
+    }
+    blend_plain(row, mask, values, widen);
+}
+
+#[cfg(target_arch = "x86_64")]
 #[inline(never)]
-fn blend<T>(row: &mut [T; LANES], mask: u32, values: &[T; LANES], widen: impl Fn(u32) -> T)
-where
-    T: Copy + BitAnd<Output = T> + BitOr<Output = T> + Not<Output = T>,
-{
+#[target_feature(enable = "avx2")]
+fn blend_wide<T: Held>(
+    row: &mut [T; LANES],
+    mask: u32,
+    values: &[T; LANES],
+    widen: impl Fn(u32) -> T,
+) {
+    blend(row, mask, values, widen);
+}
+
+#[inline(never)]
+fn blend_plain<T: Held>(
+    row: &mut [T; LANES],
+    mask: u32,
+    values: &[T; LANES],
+    widen: impl Fn(u32) -> T,
+) {
+    blend(row, mask, values, widen);
+}
+
+#[inline(always)]
+fn blend<T: Held>(row: &mut [T; LANES], mask: u32, values: &[T; LANES], widen: impl Fn(u32) -> T) {
     let keep = expand(mask);
     for lane in 0..LANES {
         let keep = widen(keep[lane]);
         row[lane] = (row[lane] & !keep) | (values[lane] & keep);
     }
 }
+
+/// What a lane of a register holds.
+trait Held: Copy + BitAnd<Output = Self> + BitOr<Output = Self> + Not<Output = Self> {}
+impl Held for u32 {}
+impl Held for u64 {}
 
 /// All bits of a lane's word where its bit is set.
 #[inline(always)]

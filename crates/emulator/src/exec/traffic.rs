@@ -92,61 +92,37 @@ impl Block<'_> {
             self.counts.shared_accesses += 1;
             return;
         }
-        let lanes_at_once = match bytes {
-            16 => 8,
-            8 => 16,
-            _ => 32,
-        };
-        self.count_banks(bytes, addresses, mask, lanes_at_once);
+        self.count_banks(bytes, addresses, mask);
     }
 
-    /// Conflicts of an access that is done for some lanes at a time.
-    pub(super) fn count_banks(
-        &mut self,
-        bytes: u64,
-        addresses: &[u64; LANES],
-        mask: u32,
-        lanes_at_once: usize,
-    ) {
+    /// Conflicts of an access of aligned bytes. An access of 8 or 16 bytes takes two or four banks, always the same
+    /// ones together, and is done for as many lanes at a time as there are such groups.
+    #[inline(always)]
+    pub(super) fn count_banks(&mut self, bytes: u64, addresses: &[u64; LANES], mask: u32) {
         self.counts.shared_accesses += 1;
-        let group = if lanes_at_once == 32 { u32::MAX } else { (1 << lanes_at_once) - 1 };
-        for first in (0..LANES).step_by(lanes_at_once) {
-            let mask = mask & (group << first);
-            if mask == 0 || is_free(bytes, addresses, mask) {
-                continue;
-            }
-            let mut counts = [0usize; LANES];
-            for lane in lanes(mask) {
-                for word in
-                    addresses[lane as usize] / 4..(addresses[lane as usize] + bytes).div_ceil(4)
-                {
-                    let bank = word as usize % LANES;
-                    let n = counts[bank];
-                    if n < LANES && !self.banks[bank][..n].contains(&(word as u32)) {
-                        self.banks[bank][n] = word as u32;
-                        counts[bank] += 1;
-                    }
+        let log2 = bytes.max(4).trailing_zeros();
+        let n_groups = (4 * LANES) >> log2;
+        let at_once = u32::MAX >> (LANES - n_groups);
+        for first in (0..LANES).step_by(n_groups) {
+            let mut counts = [0u8; LANES];
+            let mut last = u64::MAX;
+            let mut most = 1;
+            for lane in lanes(mask & at_once << first) {
+                let piece = addresses[lane as usize] >> log2;
+                if piece == last {
+                    continue;
+                }
+                last = piece;
+                let group = piece as usize & (n_groups - 1);
+                let n = usize::from(counts[group]);
+                let found = &mut self.banks[group];
+                if n == 0 || !found[..n].contains(&(piece as u32)) {
+                    found[n] = piece as u32;
+                    counts[group] += 1;
+                    most = most.max(n as u64 + 1);
                 }
             }
-            let mut most = 1;
-            for n in counts {
-                most = most.max(n);
-            }
-            self.counts.bank_conflicts += most as u64 - 1;
+            self.counts.bank_conflicts += most - 1;
         }
     }
-}
-
-/// Whether all lanes want other banks.
-fn is_free(bytes: u64, addresses: &[u64; LANES], mask: u32) -> bool {
-    let width = if bytes <= 4 { 1 } else { (1u32 << (bytes / 4)) - 1 };
-    let mut taken = 0;
-    for lane in lanes(mask) {
-        let banks = width << (addresses[lane as usize] / 4 % LANES as u64);
-        if taken & banks != 0 {
-            return false;
-        }
-        taken |= banks;
-    }
-    true
 }

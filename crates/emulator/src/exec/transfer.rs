@@ -1,6 +1,6 @@
 //! Between memory and registers: bytes of a lane, or of all lanes side by side.
 
-#![expect(clippy::needless_range_loop, reason = "a lane is an index into several arrays")]
+use std::ops::Range;
 
 use super::instruction::{Access, Row};
 use super::registers::{LANES, Number, Registers};
@@ -34,6 +34,7 @@ pub(super) fn put(registers: &mut Registers, access: &Access, lane: usize, from:
 }
 
 /// The same bytes into several lanes.
+#[inline(always)]
 pub(super) fn spread(registers: &mut Registers, access: &Access, mask: u32, from: &[u8]) {
     let n = usize::from(access.bytes);
     for (idx, row) in access.rows.iter().enumerate() {
@@ -45,27 +46,60 @@ pub(super) fn spread(registers: &mut Registers, access: &Access, mask: u32, from
     }
 }
 
-/// Bytes side by side into all lanes.
-pub(super) fn put_row(registers: &mut Registers, access: &Access, from: &[u8]) {
-    let (n, n_rows) = (usize::from(access.bytes), access.rows.len());
+/// The same bytes into lanes side by side.
+#[inline(always)]
+pub(super) fn spread_row(
+    registers: &mut Registers,
+    access: &Access,
+    lanes: Range<usize>,
+    from: &[u8],
+) {
+    let n = usize::from(access.bytes);
     for (idx, row) in access.rows.iter().enumerate() {
-        match (*row, n) {
-            (Row::Word(row), 4) => {
-                let row = &mut registers.words[row as usize];
-                for lane in 0..LANES {
-                    let at = (lane * n_rows + idx) * 4;
-                    row[lane] =
-                        u32::from_le_bytes([from[at], from[at + 1], from[at + 2], from[at + 3]]);
+        let value = element(access, &from[idx * n..(idx + 1) * n]);
+        match *row {
+            Row::Word(row) => registers.words[row as usize][lanes.clone()].fill(value as u32),
+            Row::Double(row) => registers.doubles[row as usize][lanes.clone()].fill(value),
+        }
+    }
+}
+
+/// Bytes side by side into lanes side by side.
+#[inline(always)]
+pub(super) fn put_row(
+    registers: &mut Registers,
+    access: &Access,
+    lanes: Range<usize>,
+    from: &[u8],
+) {
+    let (n, all) = (usize::from(access.bytes), usize::from(access.bytes) * access.rows.len());
+    for (idx, row) in access.rows.iter().enumerate() {
+        match *row {
+            Row::Word(row) => {
+                let row = &mut registers.words[row as usize][lanes.clone()];
+                let pieces = row.iter_mut().zip(from.chunks_exact(all));
+                match n {
+                    4 => pieces.for_each(|(to, from)| {
+                        let at = idx * 4;
+                        *to = u32::from_le_bytes([
+                            from[at],
+                            from[at + 1],
+                            from[at + 2],
+                            from[at + 3],
+                        ]);
+                    }),
+                    2 if !access.is_signed => pieces.for_each(|(to, from)| {
+                        *to = u16::from_le_bytes([from[idx * 2], from[idx * 2 + 1]]).into();
+                    }),
+                    _ => pieces.for_each(|(to, from)| {
+                        *to = element(access, &from[idx * n..(idx + 1) * n]) as u32;
+                    }),
                 }
             }
-            (row, _) => {
-                for lane in 0..LANES {
-                    let at = (lane * n_rows + idx) * n;
-                    let value = element(access, &from[at..at + n]);
-                    match row {
-                        Row::Word(row) => registers.words[row as usize][lane] = value as u32,
-                        Row::Double(row) => registers.doubles[row as usize][lane] = value,
-                    }
+            Row::Double(row) => {
+                let row = &mut registers.doubles[row as usize][lanes.clone()];
+                for (to, from) in row.iter_mut().zip(from.chunks_exact(all)) {
+                    *to = element(access, &from[idx * n..(idx + 1) * n]);
                 }
             }
         }
@@ -75,30 +109,38 @@ pub(super) fn put_row(registers: &mut Registers, access: &Access, from: &[u8]) {
 /// A lane of registers into bytes.
 #[inline(always)]
 pub(super) fn get(registers: &Registers, access: &Access, lane: usize, to: &mut [u8]) {
-    let n = usize::from(access.bytes);
-    for (idx, row) in access.rows.iter().enumerate() {
-        let to = &mut to[idx * n..(idx + 1) * n];
-        match (*row, n) {
-            (Row::Word(row), 4) => {
-                to.copy_from_slice(&registers.words[row as usize][lane].to_le_bytes())
-            }
-            (Row::Word(row), 2) => {
-                to.copy_from_slice(&(registers.words[row as usize][lane] as u16).to_le_bytes())
-            }
-            (Row::Word(row), _) => to.copy_from_slice(
-                &u64::from(registers.words[row as usize][lane]).to_le_bytes()[..n],
-            ),
-            (Row::Double(row), _) => {
-                to.copy_from_slice(&registers.doubles[row as usize][lane].to_le_bytes()[..n])
-            }
-        }
-    }
+    get_row(registers, access, lane..lane + 1, to);
 }
 
-/// All lanes into bytes side by side.
-pub(super) fn get_row(registers: &Registers, access: &Access, to: &mut [u8]) {
-    let bytes = usize::from(access.bytes) * access.rows.len();
-    for (lane, to) in to.chunks_exact_mut(bytes).enumerate() {
-        get(registers, access, lane, to);
+/// Lanes side by side into bytes side by side.
+#[inline(always)]
+pub(super) fn get_row(registers: &Registers, access: &Access, lanes: Range<usize>, to: &mut [u8]) {
+    let (n, all) = (usize::from(access.bytes), usize::from(access.bytes) * access.rows.len());
+    for (idx, row) in access.rows.iter().enumerate() {
+        match *row {
+            Row::Word(row) => {
+                let row = &registers.words[row as usize][lanes.clone()];
+                let pieces = row.iter().zip(to.chunks_exact_mut(all));
+                match n {
+                    4 => pieces.for_each(|(from, to)| {
+                        to[idx * 4..idx * 4 + 4].copy_from_slice(&from.to_le_bytes());
+                    }),
+                    2 => pieces.for_each(|(from, to)| {
+                        to[idx * 2..idx * 2 + 2].copy_from_slice(&from.to_le_bytes()[..2]);
+                    }),
+                    // `st.b8`; no wider element comes from a register of 32 bits.
+                    _ => pieces.for_each(|(from, to)| {
+                        to[idx * n..(idx + 1) * n]
+                            .copy_from_slice(&u64::from(*from).to_le_bytes()[..n]);
+                    }),
+                }
+            }
+            Row::Double(row) => {
+                let row = &registers.doubles[row as usize][lanes.clone()];
+                for (from, to) in row.iter().zip(to.chunks_exact_mut(all)) {
+                    to[idx * n..(idx + 1) * n].copy_from_slice(&from.to_le_bytes()[..n]);
+                }
+            }
+        }
     }
 }

@@ -33,10 +33,12 @@ pub(crate) enum State {
     Done,
 }
 
-/// An asynchronous copy under way.
+/// An asynchronous copy under way, of lanes side by side.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Copy {
     pub(crate) lane: u32,
+    /// How many lanes; several copy all their bytes.
+    pub(crate) n: usize,
     pub(crate) to: usize,
     pub(crate) from: u64,
     pub(crate) bytes: u8,
@@ -62,6 +64,8 @@ pub(crate) struct Warp {
     pub(crate) local: Region,
     pub(crate) groups: Vec<Vec<Copy>>,
     pub(crate) open_group: Vec<Copy>,
+    /// Groups that have arrived, for the next ones.
+    pub(crate) spare_groups: Vec<Vec<Copy>>,
     pub(crate) steps: u64,
     /// Where lanes that do not run are.
     at: [u32; LANES],
@@ -85,6 +89,7 @@ impl Warp {
             local: Region::new(local_bytes * LANES),
             groups: Vec::new(),
             open_group: Vec::new(),
+            spare_groups: Vec::new(),
             steps: 0,
             at: [0; LANES],
             waiting: 0,

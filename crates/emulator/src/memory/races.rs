@@ -151,10 +151,14 @@ impl Order {
     /// Whether an access happened before one of `thread` now.
     #[inline(always)]
     fn is_before(&self, earlier: Stamp, now: Stamp) -> bool {
-        earlier.0 == 0
-            || earlier.0.wrapping_sub(self.block) < u64::from(self.all) << TICK_SHIFT
-            || ((earlier.0 ^ now.0) & (!0 << BLOCK_SHIFT | THREAD_MASK)) == 0
+        self.plainly().is_before(earlier, now)
             || (self.has_parts && self.is_before_by_parts(earlier, now))
+    }
+
+    /// The order that barriers of all threads give.
+    #[inline(always)]
+    fn plainly(&self) -> Plainly {
+        Plainly { block: self.block, since: u64::from(self.all) << TICK_SHIFT }
     }
 
     #[inline(never)]
@@ -174,7 +178,26 @@ impl Order {
     }
 }
 
-#[derive(Clone, Copy, Default)]
+/// What barriers of all threads order, and the order of a thread's own accesses.
+#[derive(Clone, Copy)]
+struct Plainly {
+    block: u64,
+    /// When all threads last met.
+    since: u64,
+}
+
+impl Plainly {
+    /// Whether an access happened before one of `thread` now.
+    #[inline(always)]
+    fn is_before(self, earlier: Stamp, now: Stamp) -> bool {
+        (earlier.0 == 0)
+            | (earlier.0.wrapping_sub(self.block) < self.since)
+            | (((earlier.0 ^ now.0) & (!0 << BLOCK_SHIFT | THREAD_MASK)) == 0)
+    }
+}
+
+/// Who touched a piece of memory last.
+#[derive(Clone, Copy)]
 struct Cell {
     write: Stamp,
     reads: [Stamp; 2],
@@ -185,7 +208,10 @@ struct Page {
     epoch: u64,
     /// The binary logarithm of a cell's bytes.
     shift: u8,
-    cells: Vec<Cell>,
+    /// The last writes of all cells.
+    writes: Vec<Stamp>,
+    /// Their reads since.
+    reads: [Vec<Stamp>; 2],
     /// Bytes of cells that were read before they were written.
     read_first: u64,
 }
@@ -217,17 +243,38 @@ impl Races {
             && page.epoch == epoch
             && page.shift == log2
         {
-            let cell = &mut page.cells[(at & ((1 << PAGE_BITS) - 1)) >> log2];
-            page.read_first += u64::from(cell.is_read_first(touch)) << log2;
-            return cell.touch(touch, now, order);
+            return page.touch((at & ((1 << PAGE_BITS) - 1)) >> log2, touch, now, order);
         }
         self.touch_row(epoch, at, log2, 1, touch, now, order).map(|it| it.1)
     }
 
     /// The same for threads side by side, `first` and those after it, whose bytes lie side by side; of a race also the
     /// thread, counted from the first.
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn touch_row(
+        &mut self,
+        epoch: u64,
+        at: usize,
+        log2: u8,
+        n_threads: usize,
+        touch: Touch,
+        first: Stamp,
+        order: &Order,
+    ) -> Option<(u32, Stamp)> {
+        let within = at & ((1 << PAGE_BITS) - 1);
+        if let Some(page) = self.pages.get_mut(at >> PAGE_BITS)
+            && page.epoch == epoch
+            && page.shift <= log2
+            && within + (n_threads << log2) <= 1 << PAGE_BITS
+        {
+            return page.touch_row(within, log2, n_threads, touch, first, order);
+        }
+        self.touch_pages(epoch, at, log2, n_threads, touch, first, order)
+    }
+
+    /// The same for pages that may not be prepared.
+    #[inline(never)]
+    fn touch_pages(
         &mut self,
         epoch: u64,
         at: usize,
@@ -249,15 +296,9 @@ impl Races {
             }
             let within = at & ((1 << PAGE_BITS) - 1);
             let n = (((1 << PAGE_BITS) - within) >> log2).min(n_threads - done);
-            let per_thread = log2 - page.shift;
-            let begin = within >> page.shift;
-            for (idx, cell) in page.cells[begin..begin + (n << per_thread)].iter_mut().enumerate() {
-                let thread = done + (idx >> per_thread);
-                let now = Stamp(first.0 + thread as u64);
-                page.read_first += u64::from(cell.is_read_first(touch)) << page.shift;
-                if let Some(other) = cell.touch(touch, now, order) {
-                    return Some((thread as u32, other));
-                }
+            let race = page.touch_row(within, log2, n, touch, first.later(done as u32), order);
+            if let Some((thread, other)) = race {
+                return Some((done as u32 + thread, other));
             }
             done += n;
         }
@@ -268,10 +309,13 @@ impl Races {
     pub(crate) fn moved(&self, epoch: u64) -> (u64, u64) {
         let (mut read, mut written) = (0, 0);
         for page in self.pages.iter().filter(|it| it.epoch == epoch) {
-            let count =
-                |is: fn(&Cell) -> bool| page.cells.iter().filter(|it| is(it)).count() as u64;
-            read += page.read_first + (count(Cell::is_only_read) << page.shift);
-            written += count(Cell::is_written) << page.shift;
+            let (mut n_read, mut n_written) = (0, 0);
+            for (write, first) in page.writes.iter().zip(&page.reads[0]) {
+                n_read += u64::from((write.0 == 0) & (first.0 != 0));
+                n_written += u64::from(write.0 != 0);
+            }
+            read += page.read_first + (n_read << page.shift);
+            written += n_written << page.shift;
         }
         (read, written)
     }
@@ -280,22 +324,137 @@ impl Races {
 impl Page {
     #[inline(never)]
     fn prepare(&mut self, epoch: u64, log2: u8) {
+        let files = [0, 1, 2];
         if self.epoch != epoch {
             // Launches and blocks resemble each other: the cells stay as fine as they had to be.
             self.shift = if self.epoch == 0 { log2.min(LARGEST) } else { log2.min(self.shift) };
             self.epoch = epoch;
             self.read_first = 0;
             let n = (1 << PAGE_BITS) >> self.shift;
-            if self.cells.len() == n {
-                self.cells.fill(Cell::default());
-            } else {
-                self.cells = vec![Cell::default(); n];
+            for file in files {
+                let cells = self.file(file);
+                cells.clear();
+                cells.resize(n, Stamp(0));
             }
         } else if log2 < self.shift {
             let times = 1 << (self.shift - log2);
-            self.cells = self.cells.iter().flat_map(|it| std::iter::repeat_n(*it, times)).collect();
+            for file in files {
+                let cells = self.file(file);
+                *cells = cells.iter().flat_map(|it| std::iter::repeat_n(*it, times)).collect();
+            }
             self.shift = log2;
         }
+    }
+
+    /// The writes, the first reads or the second ones.
+    fn file(&mut self, idx: usize) -> &mut Vec<Stamp> {
+        match idx {
+            0 => &mut self.writes,
+            _ => &mut self.reads[idx - 1],
+        }
+    }
+
+    /// An access of a cell.
+    #[inline(always)]
+    fn touch(&mut self, idx: usize, touch: Touch, now: Stamp, order: &Order) -> Option<Stamp> {
+        let mut cell =
+            Cell { write: self.writes[idx], reads: [self.reads[0][idx], self.reads[1][idx]] };
+        self.read_first += u64::from(cell.is_read_first(touch)) << self.shift;
+        let race = cell.touch(touch, now, order);
+        self.writes[idx] = cell.write;
+        [self.reads[0][idx], self.reads[1][idx]] = cell.reads;
+        race
+    }
+
+    /// An access of threads side by side, which lies within the page.
+    ///
+    /// First all cells at once, by the order that barriers of all threads give. Where that does not allow the access,
+    /// cell after cell.
+    #[inline(always)]
+    fn touch_row(
+        &mut self,
+        within: usize,
+        log2: u8,
+        n_threads: usize,
+        touch: Touch,
+        first: Stamp,
+        order: &Order,
+    ) -> Option<(u32, Stamp)> {
+        let per_thread = log2 - self.shift;
+        let begin = within >> self.shift;
+        let n = n_threads << per_thread;
+        if n == 1 {
+            return self.touch(begin, touch, first, order).map(|other| (0, other));
+        }
+        let now = |idx: usize| Stamp(first.0 + (idx >> per_thread) as u64);
+        let cells = begin..begin + n;
+        let writes = &mut self.writes[cells.clone()];
+        let [reads, seconds] = &mut self.reads;
+        let (reads, seconds) = (&mut reads[cells.clone()], &mut seconds[cells]);
+        let order_of_all = order.plainly();
+        let is_allowed = match touch {
+            Touch::Read if order.has_parts => false,
+            Touch::Read => {
+                let mut allowed = true;
+                for idx in 0..n {
+                    allowed &= order_of_all.is_before(writes[idx], now(idx));
+                }
+                allowed
+            }
+            Touch::ReadOnly if order.has_parts => false,
+            Touch::ReadOnly => writes.iter().fold(0, |all, it| all | it.0) == 0,
+            Touch::Write => {
+                let mut allowed = true;
+                for idx in 0..n {
+                    allowed &= order_of_all.is_before(writes[idx], now(idx))
+                        & order_of_all.is_before(reads[idx], now(idx))
+                        & order_of_all.is_before(seconds[idx], now(idx));
+                }
+                allowed
+            }
+            Touch::Atomic => false,
+        };
+        if !is_allowed {
+            return self.touch_each(begin, n, per_thread, touch, first, order);
+        }
+        if touch.is_read() {
+            for idx in 0..n {
+                let (now, first, second) = (now(idx), reads[idx], seconds[idx]);
+                let at_first = order_of_all.is_before(first, now);
+                let at_second = order_of_all.is_before(second, now)
+                    | (is_near(first, second) & !is_near(first, now));
+                reads[idx] = if at_first { now } else { first };
+                seconds[idx] = if !at_first & at_second { now } else { second };
+            }
+            return None;
+        }
+        let mut n_read_first = 0;
+        for idx in 0..n {
+            n_read_first += u64::from((writes[idx].0 == 0) & (reads[idx].0 != 0));
+            writes[idx] = now(idx);
+        }
+        reads.fill(Stamp(0));
+        seconds.fill(Stamp(0));
+        self.read_first += n_read_first << self.shift;
+        None
+    }
+
+    /// The same, cell after cell.
+    #[inline(never)]
+    fn touch_each(
+        &mut self,
+        begin: usize,
+        n: usize,
+        per_thread: u8,
+        touch: Touch,
+        first: Stamp,
+        order: &Order,
+    ) -> Option<(u32, Stamp)> {
+        (0..n).find_map(|idx| {
+            let thread = (idx >> per_thread) as u32;
+            let race = self.touch(begin + idx, touch, first.later(thread), order);
+            race.map(|other| (thread, other))
+        })
     }
 }
 
@@ -305,14 +464,6 @@ impl Cell {
     fn is_read_first(&self, touch: Touch) -> bool {
         // An atomic operation reads as well.
         !touch.is_read() && self.write.0 == 0 && (self.reads[0].0 != 0 || touch == Touch::Atomic)
-    }
-
-    fn is_only_read(&self) -> bool {
-        self.write.0 == 0 && self.reads[0].0 != 0
-    }
-
-    fn is_written(&self) -> bool {
-        self.write.0 != 0
     }
 
     #[inline(always)]

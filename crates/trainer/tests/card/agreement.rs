@@ -5,32 +5,65 @@ use trainer::check::{Agreement, Bounds, CONVNEXT, EFFICIENTNET, Network, RESNET,
 
 use crate::harness::{check_agreement, taken};
 
-/// Ten steps in f32, bf16 and f16.
-fn agrees(network: &Network) {
+/// Ten steps. Each network and storage is a test, so that tests that run at the same time end at about the same time.
+fn agrees(network: &Network, storage: Storage) {
     let want = take(network, &[], None).expect("finite losses");
     assert_eq!(want.losses.len(), 10);
     let worst = want.losses.iter().map(|it| (it - want.losses[0]).abs()).fold(0.0, f64::max);
     assert!(worst > 0.02 * want.losses[0], "the steps change nothing: {:?}", want.losses);
-    for storage in Storage::ALL {
-        let agreement = Agreement::between(&taken(network, &[], storage), &want);
-        let what = format!("{}, {}", network.name, storage.name());
-        check_agreement(&what, &agreement, &Bounds::of(storage));
-    }
+    let agreement = Agreement::between(&taken(network, &[], storage), &want);
+    let what = format!("{}, {}", network.name, storage.name());
+    check_agreement(&what, &agreement, &Bounds::of(storage));
 }
 
 #[test]
-fn an_efficientnet_agrees_with_the_cpu() {
-    agrees(&EFFICIENTNET);
+fn every_storage_is_tested() {
+    assert_eq!(Storage::ALL, [Storage::F32, Storage::Bf16, Storage::F16]);
 }
 
 #[test]
-fn a_resnet_agrees_with_the_cpu() {
-    agrees(&RESNET);
+fn an_efficientnet_in_f32_agrees_with_the_cpu() {
+    agrees(&EFFICIENTNET, Storage::F32);
 }
 
 #[test]
-fn a_convnext_agrees_with_the_cpu() {
-    agrees(&CONVNEXT);
+fn an_efficientnet_in_bf16_agrees_with_the_cpu() {
+    agrees(&EFFICIENTNET, Storage::Bf16);
+}
+
+#[test]
+fn an_efficientnet_in_f16_agrees_with_the_cpu() {
+    agrees(&EFFICIENTNET, Storage::F16);
+}
+
+#[test]
+fn a_resnet_in_f32_agrees_with_the_cpu() {
+    agrees(&RESNET, Storage::F32);
+}
+
+#[test]
+fn a_resnet_in_bf16_agrees_with_the_cpu() {
+    agrees(&RESNET, Storage::Bf16);
+}
+
+#[test]
+fn a_resnet_in_f16_agrees_with_the_cpu() {
+    agrees(&RESNET, Storage::F16);
+}
+
+#[test]
+fn a_convnext_in_f32_agrees_with_the_cpu() {
+    agrees(&CONVNEXT, Storage::F32);
+}
+
+#[test]
+fn a_convnext_in_bf16_agrees_with_the_cpu() {
+    agrees(&CONVNEXT, Storage::Bf16);
+}
+
+#[test]
+fn a_convnext_in_f16_agrees_with_the_cpu() {
+    agrees(&CONVNEXT, Storage::F16);
 }
 
 /// Several outputs, each with its copy of the last stage, in parts, with frozen layers; the last batch of an epoch is
