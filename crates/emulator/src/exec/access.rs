@@ -1,7 +1,5 @@
 //! Loads and stores: which space, how the addresses of lanes lie, and what moves.
 
-#![expect(clippy::needless_range_loop, reason = "a lane is an index into several arrays")]
-
 use std::ops::Range;
 
 use super::block::Block;

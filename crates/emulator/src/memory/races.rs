@@ -395,11 +395,8 @@ impl Page {
         let is_allowed = match touch {
             Touch::Read if order.has_parts => false,
             Touch::Read => {
-                let mut allowed = true;
-                for idx in 0..n {
-                    allowed &= order_of_all.is_before(writes[idx], now(idx));
-                }
-                allowed
+                let cells = writes.iter().enumerate();
+                cells.fold(true, |all, (idx, it)| all & order_of_all.is_before(*it, now(idx)))
             }
             Touch::ReadOnly if order.has_parts => false,
             Touch::ReadOnly => writes.iter().fold(0, |all, it| all | it.0) == 0,
