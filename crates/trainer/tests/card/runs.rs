@@ -58,6 +58,9 @@ fn probabilities(run: &Run, plan: &Plan) -> Vec<f64> {
     all
 }
 
+/// How far apart probabilities are, in f32 on two devices; in f16 they are 2e-6 apart.
+const IN_F32: f64 = 1e-7;
+
 #[track_caller]
 fn check_near(what: &str, got: &[f64], want: &[f64], most: f64) {
     assert_eq!(got.len(), want.len(), "{what}");
@@ -78,7 +81,7 @@ fn a_run_in_f16_with_an_average_resumes_bit_for_bit() {
         let (whole, _) = run(&dir.path().join("whole"), &plans, &[]);
         let (parts, notes) = run(&dir.path().join("parts"), &plans, &[1, 3]);
         let (got, there) = (probabilities(&whole, &plans()), on_cpu(&whole, &plans()));
-        check_near("a table of a run in f16, which is predicted in f32", &got, &there, 1e-5);
+        check_near("a table of a run in f16, which is predicted in f32", &got, &there, IN_F32);
         let (whole, parts) = (files(whole.dir()), files(parts.dir()));
         assert!(whole.keys().eq(parts.keys()), "{:?}, {:?}", whole.keys(), parts.keys());
         assert!(whole.len() > 10);
@@ -130,10 +133,11 @@ fn whole_runs_agree_with_the_cpu_and_their_bundles_predict_the_same_there() {
             "ema",
             &[
                 "average={ kind = \"ema\", decay = 0.6 }",
-                "schedule.kind=one_cycle",
+                "schedule={ kind = \"one_cycle\", div = 2.0, momentum = [0.2, 0.95, 0.2] }",
                 "optim={ kind = \"sgd\", lr = 0.05 }",
             ][..],
-            1e-3,
+            // With the optimizer's momentum it would be 8e-5.
+            1e-5,
         ),
         (
             "swa, with norms that are frozen after some steps",
@@ -155,7 +159,7 @@ fn whole_runs_agree_with_the_cpu_and_their_bundles_predict_the_same_there() {
             assert!(got.len() >= 7 * 18, "{what}: {}", got.len());
             check_near(what, &got, &want, most);
             let there = on_cpu(&of_card, &plan);
-            check_near(&format!("{what}, the bundle on the CPU"), &got, &there, 1e-5);
+            check_near(&format!("{what}, the bundle on the CPU"), &got, &there, IN_F32);
         });
     }
 }
