@@ -32,7 +32,7 @@ fn a_step_of_b0_in_batches_of_128_has_fewer_than_600_launches_and_moves_what_its
         let device = Device::open(claim.card()).expect("an emulated card");
         let card = (&device, Storage::Bf16);
         let mut training = Training::new(&B0, card, BATCH, [224, 224]).expect("a network");
-        training.steps(1).expect("a step");
+        training.steps(2).expect("two steps");
         let before = device.read_meter();
         training.steps(1).expect("a step");
         let meter = device.read_meter();
