@@ -91,7 +91,7 @@ impl Context {
     /// Makes a stream in a context that was opened.
     pub(crate) fn new(cuda: Arc<CudaContext>, info: Info) -> Result<Self> {
         let failed =
-            |source| Error::Driver { index: info.index, what: "making a stream".into(), source };
+            |code| Error::Driver { index: info.index, what: "making a stream".into(), code };
         let stream = cuda.new_stream().map_err(failed)?;
         Ok(Self { meter: Mutex::default(), stream, cuda, info, is_shared: false })
     }
@@ -128,7 +128,7 @@ impl Context {
     /// Makes this crate's error of the driver's.
     pub(crate) fn failed(&self, what: &str) -> impl FnOnce(DriverError) -> Error + use<> {
         let (index, what) = (self.info.index, what.to_owned());
-        move |source| Error::Driver { index, what, source }
+        move |code| Error::Driver { index, what, code }
     }
 }
 

@@ -29,13 +29,17 @@ pub struct Device {
 }
 
 impl Device {
-    /// How many cards there are; 0 without a driver.
-    #[must_use]
-    pub fn count() -> usize {
-        if !has_driver() {
-            return 0;
+    /// How many cards the driver lists.
+    ///
+    /// # Errors
+    /// Without a driver, or with one that does not start.
+    pub fn count() -> Result<usize> {
+        check_library()?;
+        match CudaContext::device_count() {
+            Ok(count) => Ok(usize::try_from(count).unwrap_or(0)),
+            Err(DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE)) => Ok(0),
+            Err(code) => Err(Error::NoStart { code }),
         }
-        CudaContext::device_count().map_or(0, |it| usize::try_from(it).unwrap_or(0))
     }
 
     /// Opens a card: checks the driver and the card's generation, and makes a stream.
@@ -44,23 +48,13 @@ impl Device {
     /// Without a driver, with one older than [`OLDEST_DRIVER`], with fewer cards, with a card before compute
     /// capability 8.0, or if a call of the driver fails.
     pub fn open(index: usize) -> Result<Self> {
-        if !has_driver() {
-            return Err(Error::NoDriver);
-        }
-        let failed = |what: &str| {
-            let what = what.to_owned();
-            move |source| Error::Driver { index, what, source }
-        };
-        let count = match CudaContext::device_count() {
-            Ok(count) => usize::try_from(count).unwrap_or(0),
-            Err(DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE)) => 0,
-            Err(err) => return Err(failed("counting the cards")(err)),
-        };
+        let count = Self::count()?;
         let driver = check_driver(index)?;
         if index >= count {
             return Err(Error::NoDevice { index, count });
         }
-        let cuda = CudaContext::new(index).map_err(failed("opening the card"))?;
+        let failed = |code| Error::Driver { index, what: "opening the card".into(), code };
+        let cuda = CudaContext::new(index).map_err(failed)?;
         #[expect(
             unsafe_code,
             reason = "cudarc marks it so: without its events, streams must be ordered by hand"
@@ -229,7 +223,7 @@ impl Eq for Device {}
 /// The driver's version, unless it is too old.
 pub(crate) fn check_driver(index: usize) -> Result<i32> {
     let failed =
-        |source| Error::Driver { index, what: "asking for the driver's version".into(), source };
+        |code| Error::Driver { index, what: "asking for the driver's version".into(), code };
     let found = driver_version().map_err(failed)?;
     if found < OLDEST_DRIVER {
         return Err(Error::OldDriver { found, needed: OLDEST_DRIVER });
@@ -240,7 +234,7 @@ pub(crate) fn check_driver(index: usize) -> Result<i32> {
 /// What a card is, unless it is too old.
 pub(crate) fn check_card(cuda: &CudaContext, index: usize, driver: i32) -> Result<Info> {
     let failed =
-        |source| Error::Driver { index, what: "asking for the card's properties".into(), source };
+        |code| Error::Driver { index, what: "asking for the card's properties".into(), code };
     let info = Info::read(cuda, index, driver).map_err(failed)?;
     let (major, minor) = info.capability;
     if major < 8 {
@@ -251,15 +245,25 @@ pub(crate) fn check_card(cuda: &CudaContext, index: usize, driver: i32) -> Resul
 
 #[cfg(not(feature = "linked"))]
 #[expect(unsafe_code, reason = "opens a library")]
-fn has_driver() -> bool {
+fn check_library() -> Result<()> {
     // SAFETY: it loads the driver's library, as every later call does.
-    unsafe { sys::is_culib_present() }
+    if !unsafe { sys::is_culib_present() } {
+        return Err(Error::NoDriver);
+    }
+    // cudarc panics where a function is missing.
+    for name in ["cuInit", "cuDriverGetVersion", "cuDevicePrimaryCtxRetain", "cuLaunchKernel"] {
+        // SAFETY: the functions are looked for, and not called.
+        if unsafe { sys::culib().get::<unsafe extern "C" fn()>(name.as_bytes()) }.is_err() {
+            return Err(Error::NotADriver { missing: name });
+        }
+    }
+    Ok(())
 }
 
 /// A program that is linked with the driver starts only where it is.
 #[cfg(feature = "linked")]
-fn has_driver() -> bool {
-    true
+fn check_library() -> Result<()> {
+    Ok(())
 }
 
 #[expect(unsafe_code, reason = "a call of the driver")]

@@ -1,5 +1,7 @@
 //! What can go wrong on a GPU, said so that one knows where, what, and how to fix it.
 
+use std::env;
+
 use cudarc::driver::DriverError;
 
 /// A result of this crate.
@@ -11,10 +13,29 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// The driver is not installed.
     #[error(
-        "the NVIDIA driver is not installed: the library `libcuda.so.1` is not found; install the driver, add its \
-         folder to `LD_LIBRARY_PATH`, or choose the CPU"
+        "the NVIDIA driver is not installed: the library `libcuda.so.1` is not found, or cannot be loaded; install the \
+         driver, add its folder to `LD_LIBRARY_PATH`, or train on the CPU (`--device cpu`)"
     )]
     NoDriver,
+    /// The library that has the driver's name is another.
+    #[error(
+        "the library `libcuda.so.1` that was found is not NVIDIA's driver: it has no `{missing}`; look for it in the \
+         folders of `LD_LIBRARY_PATH`, or train on the CPU (`--device cpu`)"
+    )]
+    NotADriver {
+        /// A function that the driver has.
+        missing: &'static str,
+    },
+    /// The driver is there, and fails when it starts.
+    #[error(
+        "the NVIDIA driver does not start: {:?}, {}; see whether `nvidia-smi` works: after an update of the driver the \
+         machine has to be restarted, and a container has to be started with its cards (`--gpus all`)", code.0,
+        meaning(code)
+    )]
+    NoStart {
+        /// The driver's error.
+        code: DriverError,
+    },
     /// The driver is older than the kernels need.
     #[error(
         "the NVIDIA driver supports CUDA {}.{}, and the kernels need {}.{}: install a newer driver",
@@ -85,14 +106,14 @@ pub enum Error {
         len: usize,
     },
     /// A call of the driver failed.
-    #[error("{what} failed on `cuda:{index}`: {:?}, {}", source.0, meaning(source))]
+    #[error("{what} failed on `cuda:{index}`: {:?}, {}", code.0, meaning(code))]
     Driver {
         /// The card's number.
         index: usize,
         /// What was attempted.
         what: String,
         /// The driver's error.
-        source: DriverError,
+        code: DriverError,
     },
 }
 
@@ -109,10 +130,16 @@ fn meaning(err: &DriverError) -> String {
     err.error_string().map_or("an unknown error".into(), |it| it.to_string_lossy().into_owned())
 }
 
+/// The variable that hides cards from a program.
+const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
+
 /// A number of cards, in words.
 fn cards(count: usize) -> String {
     match count {
-        0 => "no card".into(),
+        0 => match env::var_os(VISIBLE) {
+            Some(it) => format!("no card, as `{VISIBLE}` is `{}`", it.to_string_lossy()),
+            None => "no card".into(),
+        },
         1 => "one card, `cuda:0`".into(),
         _ => format!("{count} cards, numbered from 0"),
     }

@@ -42,10 +42,19 @@ impl OpenDevice {
     fn auto(storage: Storage) -> OpenDevice {
         let is_amp = storage != Storage::F32;
         let in_f32 = "`amp` has no effect without a card: training in f32 on the CPU";
-        let n = Device::count();
-        if n == 0 {
-            return OpenDevice::cpu(is_amp.then(|| in_f32.to_owned()));
-        }
+        let on_cpu = |why: &str| {
+            let more = if is_amp { format!("; {in_f32}") } else { String::new() };
+            OpenDevice::cpu(Some(format!("training on the CPU: {why}{more}")))
+        };
+        let n = match Device::count() {
+            Ok(0) => return on_cpu(&Error::NoDevice { index: 0, count: 0 }.to_string()),
+            Ok(n) => n,
+            // No note without amp: most machines have none.
+            Err(Error::NoDriver) => {
+                return OpenDevice::cpu(is_amp.then(|| in_f32.to_owned()));
+            }
+            Err(err) => return on_cpu(&err.to_string()),
+        };
         let open = |idx, mark: Option<File>| OpenDevice::card(storage, idx, mark);
         let (opened, failed) = first_that_opens(n, process::id() as usize, &mark, &open);
         let failed: Vec<String> = failed.iter().map(ToString::to_string).collect();
@@ -58,10 +67,7 @@ impl OpenDevice {
                     .map(|note| format!("{note}; a card before it cannot be used: {failed}"));
                 OpenDevice { note, ..it }
             }
-            None => {
-                let more = if is_amp { format!("; {in_f32}") } else { String::new() };
-                OpenDevice::cpu(Some(format!("training on the CPU: {failed}{more}")))
-            }
+            None => on_cpu(&failed),
         }
     }
 
@@ -148,8 +154,8 @@ mod tests {
 
     #[test]
     fn without_a_card_auto_is_the_cpu_and_a_card_is_an_error() {
-        if Device::count() > 0 {
-            eprintln!("skipped: there is a card");
+        if Device::count().is_ok() {
+            eprintln!("skipped: there is a driver");
             return;
         }
         let auto = |storage| OpenDevice::new(DeviceSetting::Auto, storage).unwrap();
@@ -161,10 +167,7 @@ mod tests {
         for idx in [0, 3] {
             let err = OpenDevice::new(DeviceSetting::Cuda(idx), Storage::F32).err().unwrap();
             let text = err.to_string();
-            assert!(
-                text.contains("the NVIDIA driver is not installed") || text.contains("no card"),
-                "{text}"
-            );
+            assert!(text.starts_with("the NVIDIA driver "), "{text}");
         }
     }
 

@@ -34,13 +34,58 @@ fn a_card_that_is_not_there_is_an_error() {
     let args = ["--device", "cuda:99", "-o", "out"];
     let err = refused(&mut bench.command(&[&["device", "check"], &args[..]].concat()));
     // Where a driver is installed, it has fewer cards.
-    let no_driver = "error: the NVIDIA driver is not installed: the library `libcuda.so.1` is not found; install the \
-                     driver, add its folder to `LD_LIBRARY_PATH`, or choose the CPU\n";
+    let no_driver = "error: the NVIDIA driver is not installed: the library `libcuda.so.1` is not found, or cannot \
+                     be loaded; install the driver, add its folder to `LD_LIBRARY_PATH`, or train on the CPU \
+                     (`--device cpu`)\n";
     assert!(err == no_driver || err.contains("there is no `cuda:99`"), "{err}");
     let err = refused(&mut emulated(&bench, &args));
     assert_eq!(err, "error: there is no `cuda:99`: the driver lists 8 cards, numbered from 0\n");
     let err = refused(&mut bench.command(&["device", "check", "--device", "cpu"]));
     assert!(err.contains("must be a card such as `cuda:0`"), "{err}");
+}
+
+#[test]
+fn a_driver_that_fails_is_named_and_training_goes_on_without_it() {
+    const NO_START: &str = "int cuInit(unsigned x) { return 999; } int cuDriverGetVersion(int *v) { *v = 13000; return 0; } \
+        int cuDevicePrimaryCtxRetain(void) { return 3; } int cuLaunchKernel(void) { return 3; } \
+        int cuDeviceGetCount(int *n) { return 3; } \
+        int cuGetErrorString(int code, const char **to) { *to = \"unknown error\"; return 0; }";
+    for (source, want) in [
+        (
+            "int nothing;",
+            "the library `libcuda.so.1` that was found is not NVIDIA's driver: it has no `cuInit`",
+        ),
+        (
+            NO_START,
+            "the NVIDIA driver does not start: CUDA_ERROR_UNKNOWN, unknown error; see whether `nvidia-smi`",
+        ),
+    ] {
+        let bench = Bench::empty();
+        fs::write(bench.path("driver.c"), source).unwrap();
+        let library = bench.path("libcuda.so.1");
+        let made = Command::new("gcc")
+            .args(["-shared", "-fPIC", "-w", "-o"])
+            .args([&library, &bench.path("driver.c")])
+            .status();
+        if !made.is_ok_and(|it| it.success()) {
+            eprintln!("skipped: no gcc");
+            return;
+        }
+        let run = |args: &[&str]| {
+            let mut command = bench.command(args);
+            command.env("LD_LIBRARY_PATH", library.parent().unwrap());
+            let output = command.output().unwrap();
+            (output.status.code(), text(&output.stderr))
+        };
+        let (code, err) = run(&["device", "check"]);
+        assert_eq!(code, Some(1), "{err}");
+        assert!(err.starts_with(&format!("error: {want}")) && err.lines().count() == 1, "{err}");
+        let people = ["data.source.n_people=30", "data.source.n_test=5", "train.total=\"1 steps\""];
+        let sets: Vec<&str> = people.into_iter().flat_map(|it| ["--set", it]).collect();
+        let (code, err) = run(&[&["train", "--set", "run.report=false"], &sets[..]].concat());
+        assert_eq!(code, Some(0), "{err}");
+        assert!(err.contains(&format!("training on the CPU: {want}")), "{err}");
+    }
 }
 
 #[test]

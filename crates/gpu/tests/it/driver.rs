@@ -14,8 +14,8 @@ use crate::{device::copy, harness::Test};
 
 /// The driver's code in an error.
 fn code(err: &Error) -> CUresult {
-    let Error::Driver { source, .. } = err else { panic!("{err} is not the driver's") };
-    source.0
+    let Error::Driver { code, .. } = err else { panic!("{err} is not the driver's") };
+    code.0
 }
 
 /// Two streams in the context of a test's card.

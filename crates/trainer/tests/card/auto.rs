@@ -19,7 +19,8 @@ fn auto_takes_the_next_card_where_one_cannot_be_opened() {
         on_card(|_, two| {
             let (old, good) = if one.card() < two.card() { (one, two) } else { (two, one) };
             let (old_idx, good_idx) = (old.card(), good.card());
-            let marks: Vec<Option<File>> = (0..gpu::Device::count()).map(mark).collect();
+            let marks: Vec<Option<File>> =
+                (0..gpu::Device::count().expect("a driver")).map(mark).collect();
             if marks[old_idx].is_none() || marks[good_idx].is_none() {
                 eprintln!("skipped: another process of this machine has marked a card");
                 return;
