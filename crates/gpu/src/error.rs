@@ -137,7 +137,7 @@ const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 fn cards(count: usize) -> String {
     match count {
         0 => match env::var_os(VISIBLE) {
-            Some(it) => format!("no card, as `{VISIBLE}` is `{}`", it.to_string_lossy()),
+            Some(it) => format!("no card (`{VISIBLE}` is `{}`)", it.to_string_lossy()),
             None => "no card".into(),
         },
         1 => "one card, `cuda:0`".into(),

@@ -88,21 +88,36 @@ impl Stretch {
 
 impl Block<'_> {
     pub(super) fn load(&mut self, access: &Access, mask: u32, warp: &mut Warp) -> Outcome<()> {
+        self.transfer::<false>(access, mask, warp)
+    }
+
+    pub(super) fn store(&mut self, access: &Access, mask: u32, warp: &mut Warp) -> Outcome<()> {
+        self.transfer::<true>(access, mask, warp)
+    }
+
+    fn transfer<const STORES: bool>(
+        &mut self,
+        access: &Access,
+        mask: u32,
+        warp: &mut Warp,
+    ) -> Outcome<()> {
         self.each_space(access, mask, warp, |block, space, addresses, mask, warp| {
             #[cfg(target_arch = "x86_64")]
             if has_wide() {
                 // SAFETY: the machine has these instructions.
                 #[expect(unsafe_code, reason = "compiled for the machine's instructions")]
-                return unsafe { block.load_wide(access, space, addresses, mask, warp) };
+                return unsafe {
+                    block.transfer_wide::<STORES>(access, space, addresses, mask, warp)
+                };
             }
-            block.load_here(access, space, addresses, mask, warp)
+            block.transfer_here::<STORES>(access, space, addresses, mask, warp)
         })
     }
 
     #[cfg(target_arch = "x86_64")]
     #[inline(never)]
     #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
-    fn load_wide(
+    fn transfer_wide<const STORES: bool>(
         &mut self,
         access: &Access,
         space: Space,
@@ -110,7 +125,22 @@ impl Block<'_> {
         mask: u32,
         warp: &mut Warp,
     ) -> Outcome<()> {
-        self.load_here(access, space, addresses, mask, warp)
+        self.transfer_here::<STORES>(access, space, addresses, mask, warp)
+    }
+
+    #[inline(always)]
+    fn transfer_here<const STORES: bool>(
+        &mut self,
+        access: &Access,
+        space: Space,
+        addresses: &[u64; LANES],
+        mask: u32,
+        warp: &mut Warp,
+    ) -> Outcome<()> {
+        match STORES {
+            true => self.store_here(access, space, addresses, mask, warp),
+            false => self.load_here(access, space, addresses, mask, warp),
+        }
     }
 
     #[inline(always)]
@@ -229,32 +259,6 @@ impl Block<'_> {
         }
     }
 
-    pub(super) fn store(&mut self, access: &Access, mask: u32, warp: &mut Warp) -> Outcome<()> {
-        self.each_space(access, mask, warp, |block, space, addresses, mask, warp| {
-            #[cfg(target_arch = "x86_64")]
-            if has_wide() {
-                // SAFETY: the machine has these instructions.
-                #[expect(unsafe_code, reason = "compiled for the machine's instructions")]
-                return unsafe { block.store_wide(access, space, addresses, mask, warp) };
-            }
-            block.store_here(access, space, addresses, mask, warp)
-        })
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[inline(never)]
-    #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
-    fn store_wide(
-        &mut self,
-        access: &Access,
-        space: Space,
-        addresses: &[u64; LANES],
-        mask: u32,
-        warp: &mut Warp,
-    ) -> Outcome<()> {
-        self.store_here(access, space, addresses, mask, warp)
-    }
-
     #[inline(always)]
     fn store_here(
         &mut self,
@@ -344,6 +348,7 @@ pub(super) fn addresses(registers: &Registers, base: Option<Row>, offset: i64) -
     }
     addresses
 }
+
 /// The space of a generic address, and where its window begins.
 fn space_of(address: u64) -> (Space, u64) {
     let window = address >> 32 << 32;
