@@ -8,11 +8,13 @@ use std::arch::x86_64::{
     _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_max_ps,
     _mm256_min_ps, _mm256_mul_ps, _mm256_permute2f128_ps, _mm256_permutevar8x32_epi32,
     _mm256_set1_ps, _mm256_setr_epi32, _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_storeu_ps,
-    _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm512_add_ps, _mm512_castps512_ps256,
-    _mm512_cmp_ps_mask, _mm512_extractf32x8_ps, _mm512_fmadd_ps, _mm512_fmsub_ps, _mm512_loadu_ps,
+    _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm512_add_epi32, _mm512_castps_si512,
+    _mm512_castps512_ps256, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_extractf32x8_ps,
+    _mm512_fmadd_ps, _mm512_fmsub_ps, _mm512_fnmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
     _mm512_mask_cmp_ps_mask, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps,
-    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_rcp14_ps, _mm512_roundscale_ps,
-    _mm512_scalef_ps, _mm512_set1_ps, _mm512_storeu_ps,
+    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_permutex2var_epi32, _mm512_rcp14_ps,
+    _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps,
+    _mm512_sub_ps,
 };
 
 use super::Lanes;
@@ -284,14 +286,11 @@ const SERIES: [f32; 7] = [
     1.0,
 ];
 
-/// The polynomial of degree 5 that is 1 at 0 and closest to 2ᶠ: relative error 1.1e-7, which is enough for
-/// a sigmoid, and not for the tail of the normal distribution.
-#[expect(clippy::approx_constant, reason = "close to ln 2, and a better fit here")]
-const FIFTH: [f32; 6] =
-    [1.326_472_7e-3, 9.671_513e-3, 5.550_733_6e-2, 0.240_222_42, 0.693_147, 1.0];
-
 /// The polynomial of degree 3 that is 1 at 0 and closest to 2^(f/8): error 2.7e-8.
 const THIRD: [f32; 4] = [1.083_910_6e-4, 3.754_025_6e-3, 8.664_340_5e-2, 1.0];
+
+/// The polynomial of degree 2 that is 1 at 0 and closest to 2^(f/32): error 5.3e-8.
+const SECOND: [f32; 3] = [2.345_962e-4, 2.166_116_7e-2, 1.0];
 
 /// Evaluates the polynomial with these coefficients, the highest power first, at each of `xs`.
 #[inline(always)]
@@ -317,16 +316,6 @@ unsafe fn polynomial<V: Lanes<Number = f32>, const N: usize>(terms: [f32; N], x:
     unsafe {
         let [p] = polynomials(terms, [x]);
         p
-    }
-}
-
-/// Doubles the accurate bits of an estimate of 1/d: one Newton step.
-#[inline(always)]
-unsafe fn refine<V: Lanes<Number = f32>>(guess: V, d: V) -> V {
-    // SAFETY: guaranteed by the caller.
-    unsafe {
-        let error = d.mul(guess).mul_add(V::splat(-1.0), V::splat(1.0));
-        guess.mul_add(error, guess)
     }
 }
 
@@ -372,14 +361,36 @@ unsafe fn two_to_the_256<const K: usize>(
 /// 1.5·2²³: adding an integer to it stores the integer in the last bits.
 const ROUNDER: f32 = 12_582_912.0;
 
-/// 1 + e⁻ˣ.
+/// 1 + e⁻ˣ: with e⁻ˣ as 2ⁿ·2^(j/32)·2^(f/32), n and j integers, j in 0..32, and |f| at most 1/2.
+///
+/// The second factor is from a table, so that the third needs only two steps.
 #[inline(always)]
 unsafe fn one_and_exp_512<const N: usize>(xs: [__m512; N]) -> [__m512; N] {
     // SAFETY: guaranteed by the caller.
     unsafe {
-        each!(i => _mm512_add_ps(two_to_the_512(xs[i], [HIGH, LOW], FIFTH), _mm512_set1_ps(1.0)))
+        let first = _mm512_loadu_si512(PARTS.as_ptr().cast());
+        let second = _mm512_loadu_si512(PARTS.as_ptr().add(16).cast());
+        let (high, low) = (_mm512_set1_ps(32.0 * HIGH), _mm512_set1_ps(32.0 * LOW));
+        let (one, rounder) = (_mm512_set1_ps(1.0), _mm512_set1_ps(ROUNDER + 32.0 * 127.0));
+        let rounded = each!(i => _mm512_fmadd_ps(xs[i], high, rounder));
+        let ns = each!(i => _mm512_sub_ps(rounded[i], rounder));
+        let fs = each!(i => _mm512_fmsub_ps(xs[i], high, ns[i]));
+        let fs = each!(i => _mm512_fmadd_ps(xs[i], low, fs[i]));
+        let ps = polynomials(SECOND, fs);
+        let bits = each!(i => _mm512_castps_si512(rounded[i]));
+        let parts = each!(i => _mm512_permutex2var_epi32(first, bits[i], second));
+        let powers = each!(i => _mm512_add_epi32(_mm512_slli_epi32::<18>(bits[i]), parts[i]));
+        each!(i => _mm512_fmadd_ps(ps[i], _mm512_castsi512_ps(powers[i]), one))
     }
 }
+
+/// The bits of 2^(j/32) below the exponent, minus those of j after its shift.
+const PARTS: [i32; 32] = [
+    0, -78457, -152_893, -223_217, -289_342, -351_174, -408_621, -461_584, -509_968, -553_670,
+    -592_590, -626_621, -655_657, -679_589, -698_305, -711_690, -719_629, -722_001, -718_684,
+    -709_555, -694_486, -673_346, -646_004, -612_322, -572_163, -525_384, -471_841, -411_385,
+    -343_865, -269_126, -187_011, -97357,
+];
 
 /// 1 + e⁻ˣ: with e⁻ˣ as 2ⁿ·2^(j/8)·2^(f/8), n and j integers, j in 0..8, and |f| at most 1/2.
 ///
@@ -411,7 +422,11 @@ unsafe fn one_and_exp_256<const N: usize>(xs: [__m256; N]) -> [__m256; N] {
 #[inline(always)]
 unsafe fn inverse_512(d: __m512) -> __m512 {
     // SAFETY: guaranteed by the caller.
-    unsafe { refine(_mm512_rcp14_ps(d), d) }
+    unsafe {
+        let guess = _mm512_rcp14_ps(d);
+        let error = _mm512_fnmadd_ps(d, guess, _mm512_set1_ps(1.0));
+        _mm512_fmadd_ps(guess, error, guess)
+    }
 }
 
 /// 1/d: a division of 8 numbers takes as long as refining an estimate once, which has 12 bits here.
