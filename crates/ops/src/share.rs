@@ -1,4 +1,8 @@
-//! Dynamic work distribution: an idle thread takes the next item, and threads spin between operations.
+//! Dynamic work distribution, and threads that spin between operations.
+//!
+//! Each thread has a range of the items, and takes them in order, so that it often has in its cache what the item
+//! before prefetched, or what it wrote in the operation before. A thread that has done its own takes the last of
+//! another's.
 //!
 //! A training step is some hundreds of operations of a millisecond or less. A rayon thread sleeps after a
 //! few idle microseconds, and so does one that waits for the last item; waking it takes tens of
@@ -8,6 +12,7 @@
 use std::{
     cell::Cell,
     hint::spin_loop,
+    ops::Range,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -34,13 +39,19 @@ pub(crate) fn share<I: Send, R: Send>(
         return items.into_iter().enumerate().map(|(idx, it)| work(idx, it)).collect();
     }
     keep_awake();
-    let (next, left) = (AtomicUsize::new(0), AtomicUsize::new(items.len()));
+    let left = AtomicUsize::new(items.len());
+    let begin = |thread: usize| thread * items.len() / n_threads;
+    let of_thread = |thread: usize| Mutex::new(begin(thread)..begin(thread + 1));
+    let queues: Vec<Queue> = (0..n_threads).map(of_thread).collect();
     let cells: Vec<Mutex<(Option<I>, Option<R>)>> =
         items.into_iter().map(|it| Mutex::new((Some(it), None))).collect();
+    let next_of = |queue: &Queue| queue.lock().expect("nothing panics meanwhile").next();
+    let last_of = |queue: &Queue| queue.lock().expect("nothing panics meanwhile").next_back();
     let take_turns = || {
-        loop {
-            let idx = next.fetch_add(1, Ordering::Relaxed);
-            let Some(cell) = cells.get(idx) else { break };
+        let (before, own) = queues.split_at(rayon::current_thread_index().unwrap_or(0) % n_threads);
+        let others = || own[1..].iter().chain(before);
+        while let Some(idx) = next_of(&own[0]).or_else(|| others().find_map(last_of)) {
+            let cell = &cells[idx];
             let _done = Done(&left);
             // No other thread has this index: the lock is free and not poisoned.
             let mut cell = cell.lock().expect("an item is taken once");
@@ -61,6 +72,9 @@ pub(crate) fn share<I: Send, R: Send>(
     let made = cells.into_iter().map(|it| it.into_inner().ok().and_then(|it| it.1));
     made.map(|it| it.expect("every item was processed")).collect()
 }
+
+/// The indices of a thread's items that are left.
+type Queue = Mutex<Range<usize>>;
 
 /// Counts an item as done, even if it panics.
 struct Done<'a>(&'a AtomicUsize);
