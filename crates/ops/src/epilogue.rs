@@ -4,7 +4,7 @@
 //! y = act(scale·x + shift + plus), scale and shift per channel. If gradients are required, the norm and
 //! activation are a [`prologue`](crate::prologue) of the reader instead, since the backward pass needs x.
 
-use std::sync::Arc;
+use std::{hint::black_box, sync::Arc};
 
 use candle::{DType, Result, Tensor, bail};
 
@@ -281,6 +281,56 @@ impl<'a, T: Real> Last<'a, T> {
             let load = |it: &[T], at: usize| V::load_some(it.as_ptr().add(at), some);
             let line = (load(self.scale, channel), load(self.shift, channel));
             self.apply(x, line, self.plus.map(|it| load(it, at)))
+        }
+    }
+
+    /// Applies the epilogue to a tile of sums, and stores it.
+    ///
+    /// - `at`: the offset of each row, in `into` and in the residual.
+    /// - `channels`: the first one, and their number.
+    ///
+    /// # Safety
+    /// Same as [`of`](Last::of), for each row; the numbers of `into` may be written.
+    #[inline(always)]
+    pub(crate) unsafe fn store_tile<V: Lanes<Number = T>, const ROWS: usize, const VECS: usize>(
+        &self,
+        sums: &[[V; VECS]; ROWS],
+        into: *mut T,
+        at: &[usize; ROWS],
+        (channel, n): (usize, usize),
+    ) {
+        // SAFETY: guaranteed by the caller.
+        unsafe {
+            let load = |from: *const T, vec: usize| {
+                V::load_some(from.add(vec * V::LANES), n - vec * V::LANES)
+            };
+            let mut lines = [(V::splat(T::ZERO), V::splat(T::ZERO)); VECS];
+            for (vec, line) in lines.iter_mut().enumerate() {
+                let [scale, shift] = [self.scale, self.shift].map(|it| it.as_ptr().add(channel));
+                *line = (load(scale, vec), load(shift, vec));
+            }
+            by_activation!(self.activation, A => {
+                // Not unrolled, or the code of a tile would not fit the processor's caches.
+                for row in 0..black_box(ROWS) {
+                    let (mut ys, at) = (sums[row], at[row]);
+                    for (vec, (y, (scale, shift))) in ys.iter_mut().zip(lines).enumerate() {
+                        *y = y.mul_add(scale, shift);
+                        if let Some(plus) = self.plus {
+                            *y = y.mul_add(V::splat(T::ONE), load(plus.as_ptr().add(at), vec));
+                        }
+                    }
+                    for two in ys.chunks_exact_mut(2) {
+                        let (both, _) = both_of::<T, Two<V>, A>(Two(two[0], two[1]));
+                        (two[0], two[1]) = (both.0, both.1);
+                    }
+                    if VECS % 2 == 1 {
+                        ys[VECS - 1] = both_of::<T, V, A>(ys[VECS - 1]).0;
+                    }
+                    for (vec, y) in ys.into_iter().enumerate() {
+                        y.store_some(into.add(at + vec * V::LANES), n - vec * V::LANES);
+                    }
+                }
+            });
         }
     }
 

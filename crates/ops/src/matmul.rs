@@ -16,7 +16,7 @@ use crate::{
     epilogue::Last,
     isa::Isa,
     kernel::lanes_kernel,
-    lanes::{Lanes, Two, prefetch, prefetch_far},
+    lanes::{Lanes, prefetch, prefetch_far},
     real::Real,
     target::Target,
 };
@@ -146,7 +146,7 @@ pub(crate) fn multiply<'c, T: Real>(
     let at_once = at_once(n_rows, b.pieces.len() * depth * n_cols);
     // SAFETY: the last number that is read of `a` and of `b` (in whole registers, which divide the
     // padding) and the last that is written of `c` were just checked; nobody else accesses these of `c`.
-    unsafe { tiles(Parts { a, b, c: c.as_mut_ptr(), rows, end }, at_once) }
+    unsafe { tiles(Parts { a, b, c: c.as_mut_ptr(), rows, is_continued: false, end }, at_once) }
 }
 
 /// The number of rows of C that are computed through all strips before the next rows: all, strip by strip, where
@@ -166,13 +166,32 @@ const AT_ONCE: usize = 24;
 /// Numbers that stay in a core's L2 cache, beside a few rows.
 const IN_CACHE: usize = 160 * 1024;
 
+/// Rows of a panel that stay in a core's L2 cache, beside those that are prefetched.
+const DEEP: usize = 2048;
+
 #[derive(Clone, Copy)]
 struct Parts<'a, T> {
     a: Left<'a, T>,
     b: Right<'a, T>,
     c: *mut T,
     rows: Rows<'a>,
+    /// Whether C has the sums over the pieces before.
+    is_continued: bool,
     end: End<'a, T>,
+}
+
+impl<'a, T> Parts<'a, T> {
+    /// The part of the sums over one piece of the columns; the last one ends with the epilogue.
+    fn piece(self, idx: usize) -> Parts<'a, T> {
+        let is_last = idx + 1 == self.a.pieces.len();
+        Parts {
+            a: Left { pieces: &self.a.pieces[idx..=idx], ..self.a },
+            b: Right { pieces: &self.b.pieces[idx..=idx], ..self.b },
+            is_continued: idx > 0,
+            end: if is_last { self.end } else { End::Store },
+            ..self
+        }
+    }
 }
 
 lanes_kernel! {
@@ -211,25 +230,34 @@ unsafe fn strip<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: us
     rows: Range<usize>,
     col: usize,
 ) {
-    let Right { data, layout, .. } = parts.b;
-    // The next panel is read ahead, tile by tile, if each is read only once.
-    let mut next = layout.at(col) + layout.panel_stride;
-    let is_once = layout.panel_stride > 0 && rows.len() == parts.a.n_rows;
-    let end = if is_once { data.len().min(next + parts.a.depth() * layout.row) } else { 0 };
-    let per_tile = parts.a.depth() / UNROLLED * AHEAD * LINE;
-    let mut row = rows.start;
-    while row < rows.end {
-        let ahead = (next < end).then_some(next);
-        // SAFETY: guaranteed by the caller.
-        unsafe {
-            row += match rows.end - row {
-                1 => tile::<T, V, 1, VECS>(parts, row, col, ahead),
-                2 | 3 => tile::<T, V, 2, VECS>(parts, row, col, ahead),
-                left if left < ROWS => tile::<T, V, 4, VECS>(parts, row, col, ahead),
-                _ => tile::<T, V, ROWS, VECS>(parts, row, col, ahead),
-            };
+    let Parts { a, b, end, .. } = parts;
+    let panel = b.layout.at(col);
+    let is_once = b.layout.panel_stride > 0 && rows.len() == a.n_rows;
+    // A deep panel is read piece by piece, each for all rows: it would not stay in the L2 cache.
+    let is_deep = is_once && a.depth() > DEEP && !matches!(end, End::Add);
+    let n = a.pieces.len().max(1);
+    for first in (0..n).step_by(if is_deep { 1 } else { n }) {
+        let parts = if is_deep { parts.piece(first) } else { parts };
+        // What is read next is prefetched tile by tile, if it is read only once.
+        let after = b.pieces.get(first + 1).filter(|_| is_deep);
+        let mut next = panel + after.copied().unwrap_or(b.layout.panel_stride);
+        let depth = parts.a.depth();
+        let stop = if is_once { b.data.len().min(next + depth * b.layout.row) } else { 0 };
+        let per_tile = depth / UNROLLED * AHEAD * LINE;
+        let mut row = rows.start;
+        while row < rows.end {
+            let ahead = (next < stop).then_some(next);
+            // SAFETY: guaranteed by the caller.
+            unsafe {
+                row += match rows.end - row {
+                    1 => tile::<T, V, 1, VECS>(parts, row, col, ahead),
+                    2 | 3 => tile::<T, V, 2, VECS>(parts, row, col, ahead),
+                    left if left < ROWS => tile::<T, V, 4, VECS>(parts, row, col, ahead),
+                    _ => tile::<T, V, ROWS, VECS>(parts, row, col, ahead),
+                };
+            }
+            next += per_tile;
         }
-        next += per_tile;
     }
 }
 
@@ -243,11 +271,11 @@ unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usi
     col: usize,
     ahead: Option<usize>,
 ) -> usize {
-    let Parts { a, b, c, rows, end } = parts;
+    let Parts { a, b, c, rows, is_continued, end } = parts;
     let n_cols = (VECS * V::LANES).min(b.n_cols - col);
     // SAFETY: guaranteed by the caller.
     unsafe {
-        for idx in 0..ROWS {
+        let prefetch_row = |idx: usize| {
             let at = rows.begin(row + idx) + col;
             for vec in 0..VECS {
                 prefetch(c.wrapping_add(at + vec * V::LANES));
@@ -255,48 +283,57 @@ unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usi
                     it.prefetch(at + vec * V::LANES);
                 }
             }
+        };
+        let mut ahead = Ahead {
+            panel: ahead.map(|at| b.data.as_ptr().wrapping_add(at)),
+            every: a.pieces.len() * (a.n_cols / UNROLLED) / ROWS,
+            wait: 0,
+            rows: 0..ROWS,
+        };
+        if ahead.every == 0 {
+            ahead.rows.by_ref().for_each(prefetch_row);
         }
-        let mut ahead = ahead.map(|at| b.data.as_ptr().wrapping_add(at));
+        let mut sums = [[V::splat(T::ZERO); VECS]; ROWS];
+        if is_continued {
+            for (idx, sums) in sums.iter_mut().enumerate() {
+                let from = c.add(rows.begin(row + idx) + col);
+                for (vec, sum) in sums.iter_mut().enumerate() {
+                    let first = vec * V::LANES;
+                    *sum = V::load_some(from.add(first), n_cols - first);
+                }
+            }
+        }
         let first_b = b.data.as_ptr().add(b.layout.at(col));
         let first_a = |idx: usize| a.data.as_ptr().wrapping_add(a.rows.begin(row + idx));
-        let mut sums = [[V::splat(T::ZERO); VECS]; ROWS];
         let pieces = || a.pieces.iter().zip(b.pieces).map(|(&a, &b)| (a, first_b.wrapping_add(b)));
         if a.col_stride == 1 {
             // If the compiler knew the strides, it would recompute the addresses in every step.
             let a_rows: [*const T; ROWS] = black_box(std::array::from_fn(first_a));
             for (piece, b_rows) in pieces() {
-                let a_rows = a_rows.map(|it| it.wrapping_add(piece));
-                add_tile(&mut sums, a.n_cols, (a_rows, 1), (b_rows, b.layout.row), &mut ahead);
+                let a_rows = (a_rows.map(|it| it.wrapping_add(piece)), 1);
+                let b_rows = (b_rows, b.layout.row);
+                add_tile(&mut sums, a.n_cols, a_rows, b_rows, (&mut ahead, prefetch_row));
             }
         } else {
             let first_a = first_a(0);
             for (piece, b_rows) in pieces() {
                 let a_rows = std::array::from_fn(|idx| first_a.wrapping_add(piece + idx));
                 let (a_rows, b_rows) = ((a_rows, a.col_stride), (b_rows, b.layout.row));
-                add_tile(&mut sums, a.n_cols, a_rows, b_rows, &mut ahead);
+                add_tile(&mut sums, a.n_cols, a_rows, b_rows, (&mut ahead, prefetch_row));
             }
         }
-        for (idx, sums) in sums.iter_mut().enumerate() {
-            let at = rows.begin(row + idx) + col;
-            if let End::Epilogue(it) = &end {
-                for (pair, sums) in sums.chunks_exact_mut(2).enumerate() {
-                    let first = 2 * pair * V::LANES;
-                    let two = Two(sums[0], sums[1]);
-                    let two = it.of(two, col + first, at + first, n_cols - first);
-                    (sums[0], sums[1]) = (two.0, two.1);
-                }
-                if VECS % 2 == 1 {
-                    let first = (VECS - 1) * V::LANES;
-                    let last = &mut sums[VECS - 1];
-                    *last = it.of(*last, col + first, at + first, n_cols - first);
-                }
-            }
-            for (vec, sum) in sums.iter_mut().enumerate() {
+        let at: [usize; ROWS] = std::array::from_fn(|idx| rows.begin(row + idx) + col);
+        if let End::Epilogue(it) = &end {
+            it.store_tile(&sums, c, &at, (col, n_cols));
+            return ROWS;
+        }
+        for (sums, at) in sums.into_iter().zip(at) {
+            for (vec, mut sum) in sums.into_iter().enumerate() {
                 let to = c.add(at + vec * V::LANES);
                 // At least one: a strip is no wider than its columns.
                 let some = n_cols - vec * V::LANES;
                 if let End::Add = &end {
-                    *sum = sum.mul_add(V::splat(T::ONE), V::load_some(to, some));
+                    sum = sum.mul_add(V::splat(T::ONE), V::load_some(to, some));
                 }
                 sum.store_some(to, some);
             }
@@ -305,14 +342,25 @@ unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usi
     ROWS
 }
 
-/// Adds the products of `depth` columns and rows to the sums of a tile, and prefetches what is `ahead`.
+/// What a tile prefetches while it multiplies, a little at a time: a processor waits for few lines at once.
+struct Ahead<T> {
+    /// The right matrix that is read next.
+    panel: Option<*const T>,
+    /// The rows of C, and of the residual, one in as many unrolled steps.
+    rows: Range<usize>,
+    every: usize,
+    /// The unrolled steps until the next row.
+    wait: usize,
+}
+
+/// Adds the products of `depth` columns and rows to the sums of a tile, and prefetches what is ahead.
 #[inline(always)]
 unsafe fn add_tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usize>(
     sums: &mut [[V; VECS]; ROWS],
     depth: usize,
     (a, a_step): ([*const T; ROWS], usize),
     (mut b, b_step): (*const T, usize),
-    ahead: &mut Option<*const T>,
+    (ahead, prefetch_row): (&mut Ahead<T>, impl Fn(usize)),
 ) {
     // SAFETY: guaranteed by the caller.
     unsafe {
@@ -338,10 +386,17 @@ unsafe fn add_tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS:
             }};
         }
         for _ in 0..depth / UNROLLED {
-            if let Some(ahead) = ahead {
+            if !ahead.rows.is_empty() {
+                if ahead.wait == 0 {
+                    ahead.rows.next().into_iter().for_each(&prefetch_row);
+                    ahead.wait = ahead.every;
+                }
+                ahead.wait -= 1;
+            }
+            if let Some(panel) = &mut ahead.panel {
                 for _ in 0..AHEAD {
-                    prefetch_far(*ahead);
-                    *ahead = ahead.wrapping_add(LINE);
+                    prefetch_far(*panel);
+                    *panel = panel.wrapping_add(LINE);
                 }
             }
             for _ in 0..UNROLLED {
@@ -368,7 +423,7 @@ const LINE: usize = 16;
 mod tests {
     use testkit::numbers;
 
-    use super::{End, Layout, Left, Panels, Right, Rows, multiply, padded};
+    use super::{DEEP, End, Layout, Left, Panels, Right, Rows, multiply, padded};
 
     #[test]
     fn agrees_with_the_definition_at_every_tile_size() {
@@ -411,6 +466,32 @@ mod tests {
                     }
                     assert_eq!(row[n..], [1.0, 1.0], "numbers outside of the result were written");
                 }
+            }
+        }
+    }
+
+    /// Three pieces, each for all rows.
+    #[test]
+    fn a_deep_product_agrees_with_the_definition() {
+        let (m, n, piece) = (17, 50, DEEP / 3 + 1);
+        let k = 3 * piece;
+        let (a, b) = (numbers("a", m * k), numbers("b", k * n));
+        let panels = Panels::of_rows(k, n, |row| &b[row * n..][..n]);
+        let begin: Vec<usize> = (0..m).map(|row| row * k).collect();
+        let pieces = [0, piece, 2 * piece];
+        let a_pieces = Left::scattered(&a, &begin, piece, &pieces);
+        let b_pieces = pieces.map(|row| panels.row(row));
+        for (end, times) in [(End::Store, 1.0), (End::Add, 2.0)] {
+            let mut c = vec![1.0; m * n];
+            let right = panels.right().pieces(piece, &b_pieces);
+            multiply(a_pieces, right, &mut c[..], Rows::Apart(n), End::Store);
+            if let End::Add = end {
+                multiply(a_pieces, right, &mut c[..], Rows::Apart(n), end);
+            }
+            for (idx, got) in c.into_iter().enumerate() {
+                let (i, j) = (idx / n, idx % n);
+                let want: f64 = (0..k).map(|p| a[i * k + p] * b[p * n + j]).sum();
+                assert!((got - times * want).abs() < 1e-10, "{i}, {j}: {got}, not {want}");
             }
         }
     }
