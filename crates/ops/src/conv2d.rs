@@ -183,46 +183,71 @@ fn forward<T: Real>(
     let per_block = n_out.div_ceil(n_cols);
     let write = |idx: usize, part: &Part, mut ys: Target<'_, T>| {
         let (block, cols) = (&blocks[idx / per_block], part.cols.clone());
-        let mut frame = Frame::receptive_field(grid, &block.rows, n_in);
-        if let Some(side) = side {
-            frame = side.extend(frame, &block.rows, ow);
-        }
-        T::with_scratch(block.images.len() * frame.len(), |frames| {
-            for (n, into) in block.images.clone().zip(frames.chunks_exact_mut(frame.len())) {
-                frame.fill(into, grid.size, n_in, |row, to| {
-                    xs.read((n * h + row) * wide, to, n_in);
-                });
-            }
-            let last = last.map(|it| it.block(part.rows.start, part.rows.len()));
-            let of_part = |at: usize| last.map(|it| it.part(at, at));
-            let weights = match weights {
-                Weights::Plain(it) => it,
-                Weights::Tiled(weights) => {
-                    let corner = grid.before.map(|it| -(it as isize));
-                    let (rows, to) = ((&block.rows, ow), (ys.after(0), of_part(cols.start)));
-                    return weights.convolve((frames, &frame), rows, corner, cols, to);
-                }
-            };
-            let begin = block.outputs(|n, row| {
-                let first = n * frame.len() + corner(grid, &frame, row);
-                (0..ow).map(move |col| first + col * grid.stride * n_in)
-            });
-            let begin: Vec<usize> = begin.into_iter().flatten().collect();
-            let in_frame: Vec<usize> =
-                pieces().map(|(_, ky, kx)| ky * frame.row_len() + kx * n_in).collect();
+        let last = last.map(|it| it.block(part.rows.start, part.rows.len()));
+        let of_part = |at: usize| last.map(|it| it.part(at, at));
+        // Patches begin at these places of a slice, and consist of pieces at these offsets.
+        let multiply_patches = |ys: &mut Target<'_, T>,
+                                weights: &[Panels<T>],
+                                (from, begin): (&[T], &[usize]),
+                                of: &[usize]| {
             let products = cols.start / product_out..cols.end.div_ceil(product_out);
-            for (of, weight) in products.clone().zip(&weights[products]) {
-                let first = of * product_out;
+            for (idx, weight) in products.clone().zip(&weights[products]) {
+                let first = idx * product_out;
                 let own = cols.start.max(first)..cols.end.min(first + product_out);
                 let in_weight: Vec<usize> =
                     pieces().map(|(idx, ..)| weight.row(idx * len)).collect();
-                let a = Left::scattered(&frames[of * product_in..], &begin, len, &in_frame);
+                let a = Left::scattered(&from[idx * product_in..], begin, len, of);
                 let b = weight.columns(own.start - first..own.end - first);
                 let (b, last) = (b.pieces(len, &in_weight), of_part(own.start));
                 let ys = ys.after(own.start - cols.start);
                 multiply(a, b, ys, Rows::Apart(n_out), End::of(last));
             }
-        });
+        };
+        let begin = |of_row: &dyn Fn(usize, usize) -> usize| -> Vec<usize> {
+            let of_row = |n, row| {
+                let first = of_row(n, row);
+                (0..ow).map(move |col| first + col * grid.stride * n_in)
+            };
+            block.outputs(of_row).into_iter().flatten().collect()
+        };
+        let is_in_place = (grid.kernel, grid.before) == ([1, 1], [0, 0]);
+        let stored = xs.plain(block.images.start * h * wide, block.images.len() * h * wide);
+        match (weights, stored.filter(|_| is_in_place)) {
+            (Weights::Plain(weights), Some(stored)) => {
+                let begin = begin(&|n, row| (n * h + row * grid.stride) * wide * n_in);
+                multiply_patches(&mut ys, weights, (stored, &begin), &[0]);
+            }
+            _ => {
+                let mut frame = Frame::receptive_field(grid, &block.rows, n_in);
+                if let Some(side) = side {
+                    frame = side.extend(frame, &block.rows, ow);
+                }
+                T::with_scratch(block.images.len() * frame.len(), |frames| {
+                    for (n, into) in block.images.clone().zip(frames.chunks_exact_mut(frame.len()))
+                    {
+                        frame.fill(into, grid.size, n_in, |row, to| {
+                            xs.read((n * h + row) * wide, to, n_in);
+                        });
+                    }
+                    match weights {
+                        Weights::Plain(weights) => {
+                            let in_frame: Vec<usize> = pieces()
+                                .map(|(_, ky, kx)| ky * frame.row_len() + kx * n_in)
+                                .collect();
+                            let begin =
+                                begin(&|n, row| n * frame.len() + corner(grid, &frame, row));
+                            multiply_patches(&mut ys, weights, (&*frames, &begin), &in_frame);
+                        }
+                        Weights::Tiled(weights) => {
+                            let corner = grid.before.map(|it| -(it as isize));
+                            let to = (ys.after(0), of_part(cols.start));
+                            let rows = (&block.rows, ow);
+                            weights.convolve((frames, &frame), rows, corner, cols.clone(), to);
+                        }
+                    }
+                });
+            }
+        }
         // SAFETY: in training a part has all channels of its rows.
         needs_moments.then(|| Moments::of(unsafe { ys.slice(part.rows.len() * n_out) }, n_out))
     };
@@ -409,7 +434,7 @@ fn input_gradient<T: Real>(
 #[cfg(test)]
 mod tests {
     use candle::{Device, Result, Tensor};
-    use testkit::check_close;
+    use testkit::{check_close, numbers};
 
     use super::conv2d;
     use crate::{Padding, Value, Window, check::check};
@@ -422,6 +447,28 @@ mod tests {
         let w = Value::constant(Tensor::ones((1, 3, 3, 2), candle::DType::F64, &Device::Cpu)?);
         let ys = conv2d(&xs, &w, Window::square(3, 1, Padding::Symmetric), None)?;
         check_close(&ys.tensor()?, &[110.0; 4], 1e-12);
+        Ok(())
+    }
+
+    /// They are read where they are, without a frame.
+    #[test]
+    fn a_kernel_of_one_position_skips_positions() -> Result<()> {
+        let n_in = 40;
+        let (all, k) = (numbers("x", 2 * 5 * 3 * n_in), numbers("k", 50 * 20));
+        let at =
+            |n: usize, row: usize, col: usize| &all[((n * 5 + row) * 3 + col) * n_in..][..n_in];
+        let dot = |xs: &[f64], k: &[f64]| xs.iter().zip(k).map(|(x, k)| x * k).sum::<f64>();
+        let mut want = Vec::new();
+        for (n, row, col) in (0..2 * 3 * 2).map(|it| (it / 6, it / 2 % 3, it % 2)) {
+            let groups = at(n, 2 * row, 2 * col).chunks_exact(20).zip(k.chunks_exact(25 * 20));
+            want.extend(groups.flat_map(|(xs, k)| k.chunks_exact(20).map(move |k| dot(xs, k))));
+        }
+        let xs = Tensor::from_slice(&all, (2, 5, 3, n_in), &Device::Cpu)?;
+        let k = Tensor::from_slice(&k, (50, 1, 1, 20), &Device::Cpu)?;
+        let window = Window::square(1, 2, Padding::Symmetric);
+        let ys = conv2d(&Value::constant(xs), &Value::constant(k), window, None)?;
+        assert_eq!(ys.dims(), [2, 3, 2, 50]);
+        check_close(&ys.tensor()?, &want, 1e-12);
         Ok(())
     }
 
