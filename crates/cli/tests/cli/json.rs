@@ -234,3 +234,35 @@ fn a_cross_validation_is_events() {
     let joined = events(&bench.ok(&["kfold", "join", "runs/b", "--json"]), &["kfold", "train"]);
     assert_eq!(counts(&joined), BTreeMap::from([("finished", 1)]));
 }
+
+/// Without a card, `amp` has no effect.
+#[test]
+fn what_was_trained_with_is_recorded_and_not_what_was_asked_for() {
+    let bench = Bench::new();
+    let sets = ["--set", "train.total=2 steps", "--set", "amp.dtype=bf16", "--json", "--set"];
+    let finished = |args: &[&str]| {
+        let mut command = bench.command(&[args, &sets[..], &["run.name=a"]].concat());
+        // Nor where there is a driver.
+        let output = command.env("CUDA_VISIBLE_DEVICES", "-1").output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let events = events(&text(&output.stdout), &["kfold", "train"]);
+        only(&events, "finished")["report"]["ran_on"].clone()
+    };
+    let want = serde_json::json!([{ "device": "cpu", "precision": "f32" }]);
+    assert_eq!(finished(&TRAIN), want);
+    let read = |name: &str| fs::read_to_string(bench.path(name)).unwrap();
+    assert!(read("runs/a/config.toml").contains("dtype = \"bf16\""));
+    assert!(read("runs/a/report.html").contains("the CPU in f32"));
+    // Earlier versions did not record it.
+    let report = read("runs/a/report.toml");
+    let (start, rest) = report.split_once("ran_on = ").unwrap();
+    let earlier = format!("{start}{}", rest.split_once('\n').unwrap().1);
+    fs::write(bench.path("runs/a/report.toml"), earlier).unwrap();
+    bench.ok(&["report", "runs/a"]);
+    let page = read("runs/a/report.html");
+    assert!(page.contains("best step") && !page.contains("the CPU in f32"), "{page}");
+
+    fs::remove_dir_all(bench.path("runs")).unwrap();
+    assert_eq!(finished(&["kfold", "small.toml", "--folds", "2"]), want);
+    assert!(read("runs/a/report.html").contains("the CPU in f32"));
+}
