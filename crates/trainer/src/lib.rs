@@ -79,7 +79,7 @@ pub use keep::keep_earlier;
 pub use loading::load_epoch;
 pub use lr_find::{Curve, Range, Suggestion, lr_find};
 pub use memory::check_memory;
-pub use open_device::predictor;
+pub use open_device::{check_device, predictor};
 pub use optim::{Optim, OptimConfig, Optimizer};
 pub use outcome::{Ended, Outcome};
 pub use phase::{Moment, PhaseSection, Restore, TrainOn};

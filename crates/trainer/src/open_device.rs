@@ -11,7 +11,11 @@ use gpu::{Device, Error, Storage};
 use infer::{Bundle, Predictor};
 use ops::Card;
 
-use crate::{device::DeviceSetting, ran_on::RanOn};
+use crate::{
+    device::DeviceSetting,
+    plan::{PlanError, wrong},
+    ran_on::RanOn,
+};
 
 /// The device of a run, open.
 pub(crate) struct OpenDevice {
@@ -94,6 +98,20 @@ impl OpenDevice {
             None => RanOn::cpu(),
             Some((device, storage)) => RanOn::card(&device.info().name, *storage),
         }
+    }
+}
+
+/// Checks that a device can be used, before long work. The card is open no longer than that.
+///
+/// # Errors
+/// The card that is asked for cannot be used.
+pub fn check_device(setting: DeviceSetting) -> Result<(), PlanError> {
+    match setting {
+        DeviceSetting::Auto | DeviceSetting::Cpu => Ok(()),
+        DeviceSetting::Cuda(idx) => match Device::open(idx) {
+            Ok(_) => Ok(()),
+            Err(err) => Err(wrong("device")(err.to_string())),
+        },
     }
 }
 
