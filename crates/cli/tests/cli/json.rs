@@ -239,12 +239,18 @@ fn a_cross_validation_is_events() {
 #[test]
 fn what_was_trained_with_is_recorded_and_not_what_was_asked_for() {
     let bench = Bench::new();
-    let sets = ["--set", "train.total=2 steps", "--set", "amp.dtype=bf16", "--json", "--set"];
+    let amp = ["--set", "amp.dtype=bf16", "--set", "amp.init_scale=1024"];
+    let sets = [&amp[..], &["--set", "train.total=2 steps", "--json", "--set"]].concat();
     let finished = |args: &[&str]| {
         let mut command = bench.command(&[args, &sets[..], &["run.name=a"]].concat());
         // Nor where there is a driver.
         let output = command.env("CUDA_VISIBLE_DEVICES", "-1").output().unwrap();
-        assert!(output.status.success(), "{}", text(&output.stderr));
+        let err = text(&output.stderr);
+        assert!(output.status.success(), "{err}");
+        // Notes are wrapped.
+        let words = err.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("`amp` has no effect without a card: training in f32"), "{err}");
+        assert!(words.contains("without effect: `amp.init_scale`: only"), "{err}");
         let events = events(&text(&output.stdout), &["kfold", "train"]);
         only(&events, "finished")["report"]["ran_on"].clone()
     };
