@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// `device check` with the emulated driver, which leaves what it found in the file `emulator`.
-fn emulated(bench: &Bench, args: &[&str]) -> Command {
+pub(crate) fn emulated(bench: &Bench, args: &[&str]) -> Command {
     on_emulator(bench, &[&["device", "check"], args].concat())
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     bench::{Bench, TRAIN, text},
+    device::emulated,
     runs::{signal, wait_for},
 };
 
@@ -271,4 +272,27 @@ fn what_was_trained_with_is_recorded_and_not_what_was_asked_for() {
     fs::remove_dir_all(bench.path("runs")).unwrap();
     assert_eq!(finished(&["kfold", "small.toml", "--folds", "2"]), want);
     assert!(read("runs/a/report.html").contains("the CPU in f32"));
+}
+
+#[test]
+fn a_check_of_a_card_is_events() {
+    let bench = Bench::empty();
+    let output = emulated(&bench, &["--only", "cast", "--json", "-o", "out"]).output().unwrap();
+    let err = text(&output.stderr);
+    assert!(output.status.success() && err.contains("kernels"), "{err}");
+    let check = events(&text(&output.stdout), &["device check"]);
+    assert_eq!(counts(&check), BTreeMap::from([("finished", 1), ("section", 2)]));
+    let written = fs::read_to_string(bench.path("out/check.json")).unwrap();
+    let written: Value = serde_json::from_str(&written).unwrap();
+    for (event, name) in check.iter().zip(["card", "kernels"]) {
+        assert_eq!((&event.fields["section"], &event.fields["failed"]), (&name.into(), &0.into()));
+        assert_eq!(event.fields["result"], written[name]);
+    }
+    let finished = only(&check, "finished");
+    assert_eq!((&finished["failed"], &finished["file"]), (&0.into(), &"out/check.json".into()));
+    // Nothing else is on stdout, and an error is an event too.
+    let output = emulated(&bench, &["--device", "cuda:99", "--json"]).output().unwrap();
+    let failed = events(&text(&output.stdout), &["device check"]);
+    assert!(only(&failed, "error")["message"].as_str().unwrap().contains("there is no `cuda:99`"));
+    assert_eq!(output.status.code(), Some(1));
 }
