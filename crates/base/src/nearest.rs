@@ -35,7 +35,8 @@ pub fn hint(name: &str, known: &[&str]) -> String {
     }
 }
 
-/// Adds the similar name, or ours for one of elsewhere, to a message of the form "unknown field `rat`, expected one of `rate`, `size`".
+/// Adds the similar name, or ours for one of [`SYNONYMS`], to a message of the form "unknown field `rat`, expected
+/// one of `rate`, `size`".
 pub(crate) fn suggested(message: &str) -> String {
     let name = ["unknown field `", "unknown value `", "unknown kind `"];
     let name = name.iter().find_map(|it| message.strip_prefix(it)?.split_once("`, expected "));
@@ -76,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_pytorch_are_answered_with_ours() {
+    fn for_names_of_pytorch_ours_are_suggested() {
         let expected = "expected one of `off`, `bf16`, `f16`";
         for (name, want) in [
             ("float16", Some("f16")),
