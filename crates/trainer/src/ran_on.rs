@@ -59,7 +59,7 @@ impl RanOn {
 
 impl fmt::Display for RanOn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let device = if self.device == CPU { "the CPU" } else { &self.device };
+        let device = if self.device == CPU { "the CPU" } else { self.device.as_str() };
         write!(f, "{device} in {}", self.precision)
     }
 }
