@@ -8,6 +8,10 @@ const LISTED: usize = 30;
 /// Of more names, how many to list.
 const SOME: usize = 8;
 
+/// What a value is called elsewhere, such as in PyTorch, where that is not similar to its name here.
+const SYNONYMS: [(&str, &str); 5] =
+    [("float16", "f16"), ("half", "f16"), ("bfloat16", "bf16"), ("float32", "off"), ("f32", "off")];
+
 /// Returns the most similar of several names, by their letters and digits; `None` if none is similar.
 pub fn nearest<'a>(name: &str, among: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let letters = |it: &str| -> String {
@@ -31,12 +35,16 @@ pub fn hint(name: &str, known: &[&str]) -> String {
     }
 }
 
-/// Adds the similar name to a message of the form "unknown field `rat`, expected one of `rate`, `size`".
+/// Adds the similar name, or ours for one of [`SYNONYMS`], to a message of the form "unknown field `rat`, expected
+/// one of `rate`, `size`".
 pub(crate) fn suggested(message: &str) -> String {
     let name = ["unknown field `", "unknown value `", "unknown kind `"];
     let name = name.iter().find_map(|it| message.strip_prefix(it)?.split_once("`, expected "));
     let found = name.and_then(|(name, known)| {
-        let near = nearest(name, known.split('`').skip(1).step_by(2))?;
+        let among = || known.split('`').skip(1).step_by(2);
+        let synonyms = SYNONYMS.iter().filter(|it| it.0.eq_ignore_ascii_case(name));
+        let ours = synonyms.map(|it| it.1).find(|ours| among().any(|it| it == *ours));
+        let near = ours.or_else(|| nearest(name, among()))?;
         let begin = message.strip_suffix(known)?.strip_suffix(", expected ")?;
         Some(format!("{begin}: did you mean `{near}`? Expected {known}"))
     });
@@ -66,6 +74,28 @@ mod tests {
             hint("x", &["name"; 31]),
             format!("there are 31, such as: {}", ["name"; 8].join(", "))
         );
+    }
+
+    #[test]
+    fn for_names_of_pytorch_ours_are_suggested() {
+        let expected = "expected one of `off`, `bf16`, `f16`";
+        for (name, want) in [
+            ("float16", Some("f16")),
+            ("half", Some("f16")),
+            ("fp16", Some("f16")),
+            ("bfloat16", Some("bf16")),
+            ("BFloat16", Some("bf16")),
+            ("float32", Some("off")),
+            ("int8", None),
+        ] {
+            let got = suggested(&format!("unknown value `{name}`, {expected}"));
+            let begin = got.split_once("? ").map(|it| it.0);
+            let want = want.map(|it| format!("unknown value `{name}`: did you mean `{it}`"));
+            assert_eq!(begin.map(str::to_owned), want);
+        }
+        // Only where there is such a value.
+        let other = "unknown value `half`, expected `whole`";
+        assert_eq!(suggested(other), other);
     }
 
     #[test]

@@ -347,6 +347,7 @@ impl Command {
             | Command::List { json, .. } => *json,
             Command::Kfold(args) => args.json(),
             Command::Compare(args) => args.json,
+            Command::Device { command: DeviceCommand::Check(args) } => args.json,
             _ => JsonArgs::default(),
         }
     }

@@ -64,7 +64,10 @@ use std::{
     thread,
 };
 
-use clap::Parser as _;
+use clap::{
+    Parser as _,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use ops::Isa;
 use output::Verbosity;
 
@@ -85,7 +88,8 @@ fn main() -> ExitCode {
     }
     let args = match args::Args::try_parse() {
         Ok(it) => it,
-        Err(err) => {
+        Err(mut err) => {
+            remove_value_tip(&mut err);
             // Help goes to stdout and is not an error; everything else is a user error.
             style::Colour::among(std::env::args_os()).apply();
             match (err.use_stderr(), err.print()) {
@@ -109,6 +113,21 @@ fn main() -> ExitCode {
         status!("{note}");
     }
     ExitCode::from(code(ended))
+}
+
+/// Removes the tip to pass an unknown option as a value, after `--`, which is never what was meant.
+fn remove_value_tip(err: &mut clap::Error) {
+    let is_option =
+        |it: &ContextValue| matches!(it, ContextValue::String(it) if it.starts_with("--"));
+    if err.kind() == ErrorKind::UnknownArgument
+        && err.get(ContextKind::InvalidArg).is_some_and(is_option)
+        && let Some(ContextValue::StyledStrs(mut tips)) = err.remove(ContextKind::Suggested)
+    {
+        tips.retain(|it| !it.to_string().contains("as a value, use"));
+        if !tips.is_empty() {
+            err.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
+        }
+    }
 }
 
 /// Returns the exit code of a command by how it has ended, and prints its error.

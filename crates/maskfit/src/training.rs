@@ -6,8 +6,8 @@ use base::config::{ConfigError, Layer};
 use candle::Device;
 use data::{Context, SourceError};
 use trainer::{
-    Callback, Ended, Experiment, FitError, Plan, PlanError, Run, RunError, check_memory, fit,
-    keep_earlier,
+    Callback, Ended, Experiment, FitError, Plan, PlanError, Run, RunError, check_device,
+    check_memory, fit, keep_earlier,
 };
 
 /// Why an experiment could not be trained.
@@ -65,6 +65,7 @@ pub fn train(
         Err(RunError::Absent(_)) => None,
         Err(err) => return Err(err.into()),
     };
+    check_device(experiment.device)?;
     let progress = |done, total| callback.progress("reading images", done, total);
     let max_pixels = experiment.data.max_pixels;
     let manifest =

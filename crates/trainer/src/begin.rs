@@ -26,6 +26,7 @@ pub(crate) fn begin(
 ) -> Result<(Learner, State), FitError> {
     let device = plan.opened()?;
     device.note.iter().for_each(|it| callback.note(it));
+    plan.experiment.amp.note().iter().for_each(|it| callback.note(it));
     if let Some(checkpoint) = checkpoint::newest(run, &|it| callback.note(it))? {
         let (step, total) = (checkpoint.state.step, plan.epochs.total());
         let settings = Experiment::settings_of(&checkpoint.settings);
@@ -78,14 +79,11 @@ pub(crate) fn begin(
             run.write("split.csv", &split_csv(plan))?;
         }
         callback.note(&format!("resuming after step {step} of {total}"));
-        let (before, now) = (&checkpoint.state.device, device.describe());
-        if *before != now {
-            let name = |it: &Option<String>| it.clone().unwrap_or_else(|| "the CPU".to_owned());
+        let now = device.ran_on();
+        if let Some(before) = checkpoint.state.ran_on.last().filter(|it| **it != now) {
             callback.note(&format!(
-                "so far the run was trained on {}, and continues on {}: the results are not those of a run on one \
-                 device, but for their rounding",
-                name(before),
-                name(&now)
+                "so far the run was trained on {before}, and continues on {now}: the results are not those of a run \
+                 on one device, but for their rounding"
             ));
         }
         let mut state = checkpoint.state;

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     amp::LossScale,
+    ran_on::RanOn,
     run::{Run, RunError, at},
 };
 
@@ -43,9 +44,13 @@ pub(crate) struct State {
     /// The loss scale, of f16.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) loss_scale: Option<LossScale>,
-    /// The kind of card and the type of activations, which bits depend on; none for the CPU.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) device: Option<String>,
+    /// What the steps ran on, in order, which bits depend on; earlier versions had only the CPU.
+    #[serde(default = "on_cpu")]
+    pub(crate) ran_on: Vec<RanOn>,
+}
+
+fn on_cpu() -> Vec<RanOn> {
+    vec![RanOn::cpu()]
 }
 
 /// The best evaluation.
@@ -247,7 +252,7 @@ mod tests {
 
     use candle::{Device, Tensor};
 
-    use super::{Checkpoint, ENTRY, State, list, newest};
+    use super::{Checkpoint, ENTRY, RanOn, State, list, newest};
     use crate::{
         checkpoint_writer::Writer,
         run::{Run, RunError},
@@ -256,7 +261,8 @@ mod tests {
     fn checkpoint(step: usize) -> Checkpoint {
         let tensor = Tensor::new(&[step as f32, 0.5], &Device::Cpu).unwrap();
         let tensors = BTreeMap::from([("model".to_owned(), vec![("a.b".to_owned(), tensor)])]);
-        let state = State { step, scores: vec![0.1, f64::NEG_INFINITY], ..State::default() };
+        let scores = vec![0.1, f64::NEG_INFINITY];
+        let state = State { step, scores, ran_on: vec![RanOn::cpu()], ..State::default() };
         let data = "of this data".to_owned();
         Checkpoint { state, settings: "seed = 0".parse().unwrap(), data, tensors }
     }
@@ -332,7 +338,8 @@ mod tests {
         let entries = [(ENTRY.to_owned(), header.to_owned())].into_iter().collect();
         let tensor = Tensor::new(&[0.5_f32], &Device::Cpu).unwrap();
         let bytes = safetensors::serialize([("model.a.b", &tensor)], Some(entries)).unwrap();
-        assert_eq!(Checkpoint::from_bytes(&bytes).unwrap().state.step, 3);
+        let state = Checkpoint::from_bytes(&bytes).unwrap().state;
+        assert_eq!((state.step, state.ran_on), (3, vec![RanOn::cpu()]));
     }
 
     #[test]

@@ -382,6 +382,9 @@ mod tests {
             err.contains("at `device`") && err.contains("such as `cuda:0`, not `gpu`"),
             "{err}"
         );
+        let layer = Layer::from_set("amp.dtype=bfloat16").unwrap();
+        let err = Experiment::load(&[layer]).unwrap_err().to_string();
+        assert!(err.contains("unknown value `bfloat16`: did you mean `bf16`?"), "{err}");
     }
 
     #[test]

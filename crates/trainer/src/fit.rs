@@ -80,6 +80,7 @@ fn train(
     let mut busy = Duration::ZERO;
     let mut n_skipped = state.loss_scale.map_or(0, |it| it.skipped_steps);
     let profile = learner.profile();
+    let ran_on = plan.opened()?.ran_on();
 
     loop {
         while let Some(next) = due_phase(plan, &state) {
@@ -118,6 +119,9 @@ fn train(
         let result = learner.step(plan, &batch, state.step, rates)?; // 5-7: forward, loss, backward
 
         state.step += 1;
+        if state.ran_on.last() != Some(&ran_on) {
+            state.ran_on.push(ran_on.clone());
+        }
         state.loss_sum += result.loss;
         state.n_losses += 1;
         pace.n_images += batch.samples.len();
@@ -415,8 +419,9 @@ fn finish(
     };
     let best_step = state.best.map_or(0, |it| it.step);
     let trained_on_valid = plan.phases[state.phase].sees_valid;
-    let (steps, estimate) = (state.step, Estimate::read(run.dir())?);
-    let outcome = Outcome { steps, best_step, trained_on_valid, estimate, valid, test };
+    let (steps, ran_on) = (state.step, state.ran_on.clone());
+    let estimate = Estimate::read(run.dir())?;
+    let outcome = Outcome { steps, best_step, ran_on, trained_on_valid, estimate, valid, test };
     run.write("report.toml", &outcome.to_toml())?;
     Ok(Ended::Finished(Box::new(outcome)))
 }

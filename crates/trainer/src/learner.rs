@@ -186,8 +186,8 @@ impl Learner {
             tensors.insert("average".to_owned(), it.state()?);
         }
         tensors.insert(KEPT.to_owned(), self.kept.state());
-        let (loss_scale, device) = (self.optimizer.loss_scale()?, plan.opened()?.describe());
-        let (state, data) = (State { loss_scale, device, ..state.clone() }, data.to_owned());
+        let loss_scale = self.optimizer.loss_scale()?;
+        let (state, data) = (State { loss_scale, ..state.clone() }, data.to_owned());
         Ok(Checkpoint { state, settings: plan.experiment.result_settings(), data, tensors })
     }
 

@@ -11,7 +11,11 @@ use gpu::{Device, Error, Storage};
 use infer::{Bundle, Predictor};
 use ops::Card;
 
-use crate::device::DeviceSetting;
+use crate::{
+    device::DeviceSetting,
+    plan::{PlanError, wrong},
+    ran_on::RanOn,
+};
 
 /// The device of a run, open.
 pub(crate) struct OpenDevice {
@@ -88,10 +92,26 @@ impl OpenDevice {
         OpenDevice { card: Some((device.clone(), storage)), note: None, _mark: None }
     }
 
-    /// Describes what the bits of a run depend on: the kind of card and the type of activations; `None` for the CPU.
-    pub(crate) fn describe(&self) -> Option<String> {
-        let (device, storage) = self.card.as_ref()?;
-        Some(format!("{} in {}", device.info().name, storage.name()))
+    /// Returns what the bits of a run depend on: the kind of device and the type of activations.
+    pub(crate) fn ran_on(&self) -> RanOn {
+        match &self.card {
+            None => RanOn::cpu(),
+            Some((device, storage)) => RanOn::card(&device.info().name, *storage),
+        }
+    }
+}
+
+/// Checks that a device can be used, before long work. The card is open no longer than that.
+///
+/// # Errors
+/// The card that is asked for cannot be used.
+pub fn check_device(setting: DeviceSetting) -> Result<(), PlanError> {
+    match setting {
+        DeviceSetting::Auto | DeviceSetting::Cpu => Ok(()),
+        DeviceSetting::Cuda(idx) => match Device::open(idx) {
+            Ok(_) => Ok(()),
+            Err(err) => Err(wrong("device")(err.to_string())),
+        },
     }
 }
 
@@ -150,7 +170,7 @@ fn first_that_opens<M, T>(
 mod tests {
     use gpu::{Device, Error, Storage};
 
-    use super::{DeviceSetting, OpenDevice, first_that_opens};
+    use super::{DeviceSetting, OpenDevice, RanOn, first_that_opens};
 
     #[test]
     fn without_a_card_auto_is_the_cpu_and_a_card_is_an_error() {
@@ -162,7 +182,7 @@ mod tests {
         assert!(auto(Storage::F32).card.is_none() && auto(Storage::F32).note.is_none());
         let (it, want) =
             (auto(Storage::Bf16), "`amp` has no effect without a card: training in f32");
-        assert!(it.card.is_none() && it.describe().is_none());
+        assert!(it.card.is_none() && it.ran_on() == RanOn::cpu());
         assert!(it.note.is_some_and(|it| it.starts_with(want)));
         for idx in [0, 3] {
             let err = OpenDevice::new(DeviceSetting::Cuda(idx), Storage::F32).err().unwrap();

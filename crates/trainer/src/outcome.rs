@@ -2,7 +2,7 @@
 
 use metrics::Report;
 
-use crate::{all_data::Estimate, report::section};
+use crate::{all_data::Estimate, ran_on::RanOn, report::section};
 
 /// How a run ended.
 pub enum Ended {
@@ -21,6 +21,8 @@ pub struct Outcome {
     pub steps: usize,
     /// Steps done when the best bundle was saved.
     pub best_step: usize,
+    /// What the steps ran on, in order: more than one entry if the run was resumed on another device.
+    pub ran_on: Vec<RanOn>,
     /// Whether the model was trained on the validation set too, so that its scores there are meaningless.
     pub trained_on_valid: bool,
     /// What estimates the scores of a run that was trained on all the data after a cross-validation.
@@ -35,6 +37,7 @@ impl Outcome {
     /// Formats the scores as a `report.toml`.
     pub(crate) fn to_toml(&self) -> String {
         let mut text = format!("best_step = {}\nsteps = {}\n", self.best_step, self.steps);
+        text += &RanOn::to_toml(&self.ran_on);
         if self.trained_on_valid {
             text += "# The model was trained on these images too: its scores in [valid] mean nothing.\n";
             text += "trained_on_valid = true\n";

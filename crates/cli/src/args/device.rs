@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Subcommand, builder::PossibleValuesParser};
 use trainer::DeviceSetting;
 
+use super::JsonArgs;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeviceCommand {
     /// Check a GPU: compare every kernel with f64 on the CPU, and ten steps with the CPU's; with `--all` time layers and
@@ -36,6 +38,8 @@ pub(crate) struct CheckArgs {
     /// Folder to write: `check.json`, all numbers, and `check.txt`, what is printed.
     #[arg(short, long, value_name = "FOLDER")]
     pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
 }
 
 /// Parses a card: its number, from 0.

@@ -14,13 +14,14 @@ use anstream::adapter::strip_str;
 use anyhow::bail;
 use gpu::Device;
 use gpu_check::families;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use trainer::Callback as _;
 
 use self::section::Section;
 use crate::{
     End,
     args::{CheckArgs, DeviceCommand, STEPS, TRAINING},
+    json::emit,
     new_folder::NewFolder,
     terminal::Terminal,
 };
@@ -48,14 +49,17 @@ pub(crate) fn device(command: &DeviceCommand) -> anyhow::Result<End> {
         }
         return Err(err);
     }
+    let mut file = None;
     if let Some(output) = output {
         let json = serde_json::to_string_pretty(&report.json)? + "\n";
         output.write("check.json", json.as_bytes())?;
         output.write("check.txt", strip_str(&report.text).to_string().as_bytes())?;
-        let dir = output.path().to_owned();
+        let path = output.path().join("check.json").display().to_string();
         output.finish()?;
-        say!("\nnumbers of each case: {}", dir.join("check.json").display());
+        say!("\nnumbers of each case: {path}");
+        file = Some(path);
     }
+    emit("finished", json!({ "failed": report.n_failed, "file": file }));
     match report.n_failed {
         0 => Ok(End::Done),
         1 => bail!("a case failed on {device:?}: its numbers are above"),
@@ -101,11 +105,12 @@ fn check(
 }
 
 impl Report {
-    /// Prints a section, and keeps it.
+    /// Prints a section, and its event, and keeps it.
     fn add(&mut self, section: Section) {
         let Section { name, text, json, n_failed } = section;
         let text = if self.text.is_empty() { text } else { format!("\n{text}") };
         say!("{}", text.trim_end_matches('\n'));
+        emit("section", json!({ "section": name, "failed": n_failed, "result": json }));
         self.text += &text;
         self.json.insert(name.to_owned(), json);
         self.n_failed += n_failed;

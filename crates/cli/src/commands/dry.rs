@@ -7,7 +7,8 @@ use candle::Device;
 use serde_json::json;
 use tempfile::TempDir;
 use trainer::{
-    Callback, Ended, EpochReport, Experiment, Plan, Profile, Run, StepReport, check_memory, fit,
+    Callback, Ended, EpochReport, Experiment, Plan, Profile, Run, StepReport, check_device,
+    check_memory, fit,
 };
 
 use super::train::{announce, say_length, settings_like};
@@ -105,11 +106,12 @@ fn experiment(args: &ExperimentArgs, terminal: &Terminal) -> anyhow::Result<Expe
     Ok(experiment)
 }
 
-/// Checks the settings and starts the threads. A dry run is not worth tracking.
+/// Checks the settings and the device, and starts the threads. A dry run is not worth tracking.
 fn untracked(mut experiment: Experiment) -> anyhow::Result<Experiment> {
     check_settings(&experiment)?;
     experiment.track.clear();
     use_threads(experiment.threads)?;
+    check_device(experiment.device)?;
     Ok(experiment)
 }
 

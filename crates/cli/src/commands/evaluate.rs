@@ -50,6 +50,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> anyhow::Result<End> {
     let output = NewFolder::at(&args.output)?;
     let experiment = experiment(args)?;
     check_settings(&experiment)?;
+    trainer::check_device(args.models.device)?;
     // The data shows below whether they are of one task.
     let bundle = predict::open(&args.models, true)?;
     let terminal = Terminal::new();

@@ -13,7 +13,7 @@ use candle::Device;
 use data::{Manifest, SplitConfig};
 use serde_json::json;
 use trainer::{
-    Experiment, Run, RunError,
+    Experiment, Run, RunError, check_device,
     kfold::{Kfold, KfoldOutcome, check, is_kfold, with_folds},
 };
 
@@ -49,7 +49,7 @@ pub(crate) fn kfold(args: &KfoldArgs) -> anyhow::Result<End> {
         None => {
             let opened = match &args.resume {
                 None => Opened::new(&args.experiment, args.folds, "kfold --resume", &terminal)?,
-                Some(named) => Opened::of(named, &args.device.sets(), &terminal)?,
+                Some(named) => Opened::of(named, &args.device.sets(), true, &terminal)?,
             };
             let kfold = opened.kfold()?;
             if args.resume.is_none() {
@@ -71,7 +71,7 @@ pub(crate) fn kfold(args: &KfoldArgs) -> anyhow::Result<End> {
         }
         Some(KfoldCommand::Run { run, folds, set, device, claim, .. }) => {
             let set = [set.as_slice(), &device.sets()].concat();
-            let opened = Opened::of(run, &set, &terminal)?;
+            let opened = Opened::of(run, &set, true, &terminal)?;
             let kfold = opened.kfold()?;
             let n = kfold.n_folds();
             if let Some(absent) = folds.iter().find(|it| **it >= n) {
@@ -94,7 +94,7 @@ pub(crate) fn kfold(args: &KfoldArgs) -> anyhow::Result<End> {
             }
         }
         Some(KfoldCommand::Join { run, set, .. }) => {
-            let opened = Opened::of(run, set, &terminal)?;
+            let opened = Opened::of(run, set, false, &terminal)?;
             opened.join(&opened.kfold()?, begun, &terminal)?;
         }
     }
@@ -121,6 +121,7 @@ impl Opened {
         let (experiment, name) = continued::experiment(args, terminal)?;
         let mut experiment = with_folds(&experiment, n_folds);
         prepare(&experiment)?;
+        check_device(experiment.device)?;
         runs::check_is_new(&experiment).map_err(|err| with_way_on(err, again))?;
         pretrained::settle(&mut experiment, args, terminal)?;
         let manifest = manifest(&experiment, terminal)?;
@@ -141,7 +142,14 @@ impl Opened {
     }
 
     /// Opens one that has a folder.
-    fn of(named: &Path, set: &[String], terminal: &Terminal) -> anyhow::Result<Opened> {
+    ///
+    /// - `trains`: whether folds will be trained, which takes the device.
+    fn of(
+        named: &Path,
+        set: &[String],
+        trains: bool,
+        terminal: &Terminal,
+    ) -> anyhow::Result<Opened> {
         let dir = runs::find_with(named, None, set)?;
         if !dir.join("config.toml").is_file() {
             return Err(RunError::Absent(dir).into());
@@ -157,6 +165,9 @@ impl Opened {
         let run = Run::open_together(&dir)?;
         let settings = located(&dir, set)?;
         prepare(&settings.own)?;
+        if trains {
+            check_device(settings.own.device)?;
+        }
         let manifest = manifest(&settings.own, terminal)?;
         Ok(Opened { settings, manifest, run })
     }

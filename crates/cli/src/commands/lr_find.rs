@@ -38,6 +38,7 @@ pub(crate) fn lr_find(
     };
     check_settings(&experiment)?;
     use_threads(experiment.threads)?;
+    trainer::check_device(experiment.device)?;
     if run.is_none() {
         pretrained::settle(&mut experiment, args, &terminal)?;
     }

@@ -68,6 +68,7 @@ pub(crate) fn pseudo(args: &PseudoArgs) -> anyhow::Result<End> {
     let output = Output::at(&args.output)?;
     output.check(&OWN)?;
     use_threads(0)?;
+    trainer::check_device(args.models.device)?;
     bundles::note_unfinished(&args.models.runs)?;
     let terminal = Terminal::new();
     if !args.images.is_dir() {

@@ -7,7 +7,9 @@ use std::{
 
 use anyhow::bail;
 use candle::Device;
-use trainer::{Ingredient, SoupKind, check_memory, kfold::is_kfold, soup as average, soup_plan};
+use trainer::{
+    Ingredient, SoupKind, check_device, check_memory, kfold::is_kfold, soup as average, soup_plan,
+};
 
 use super::{kfold::places::located, train::conclude};
 use crate::{
@@ -39,6 +41,7 @@ pub(crate) fn soup(args: &SoupArgs) -> anyhow::Result<End> {
     };
     check_settings(&experiment)?;
     use_threads(experiment.threads)?;
+    check_device(experiment.device)?;
     let terminal = Terminal::new();
     let manifest = manifest(&experiment, &terminal)?;
     let plan = soup_plan(&experiment, &manifest, &ingredients, &Device::Cpu, &terminal)?;

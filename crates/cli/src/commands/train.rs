@@ -9,8 +9,8 @@ use models::{BackboneConfig, Published};
 use serde_json::json;
 use toml::Table;
 use trainer::{
-    AllData, Ended, Estimate, Experiment, FitError, Plan, Run, RunError, check_memory, fit,
-    keep_earlier, kfold::is_kfold,
+    AllData, Ended, Estimate, Experiment, FitError, Plan, Run, RunError, check_device,
+    check_memory, fit, keep_earlier, kfold::is_kfold,
 };
 
 use super::{
@@ -79,6 +79,7 @@ pub(crate) fn train(
         runs::check_is_new(&experiment)?;
     }
     use_threads(experiment.threads)?;
+    check_device(experiment.device)?;
     // Those of a cross-validation are settled.
     if held.is_none() && (kfold.is_none() || args.config.is_some()) {
         pretrained::settle(&mut experiment, args, &terminal)?;

@@ -96,7 +96,9 @@ const RUN: &[File] = &[
     (
         "report.toml",
         "The final scores, with 95 % intervals over groups; it is written last, and marks the run as finished. \
-         `best_step` and `steps`; `trained_on_valid = true` if a phase was trained on the validation set \
+         `best_step` and `steps`; `ran_on`, what the steps ran on, whatever the settings ask for: `device` (`cpu`, or the \
+         name of the card) and `precision` (`f32`, `bf16` or `f16`), one entry, or several in order where the run was \
+         resumed on another device; `trained_on_valid = true` if a phase was trained on the validation set \
          too, which makes its scores meaningless; for each set, `[valid]` and `[test]`, the numbers of groups and images, the \
          macro F1 of the joint classes and its interval, and where the head predicts a number its mean \
          absolute error; `[valid.scores.SCOPE]` has every score of a scope, `[[valid.classes.SCOPE]]` of each class. \
@@ -230,7 +232,8 @@ const KFOLD: &[File] = &[
     (
         "report.toml",
         "The scores: `folds`, their `mean` and standard deviation `std`; `repeats`, the macro F1 of each repeat, where \
-         there are several; `[joined]` of the out-of-fold predictions and `[test]`, as in a run.",
+         there are several; `ran_on`, what the folds ran on, as in a run; `[joined]` of the out-of-fold predictions and \
+         `[test]`, as in a run.",
         &[],
     ),
     ("config.toml, data.csv, lock", "As in a run.", &[]),

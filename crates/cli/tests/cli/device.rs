@@ -10,13 +10,18 @@ use emulator::client::Emulator;
 use serde_json::Value;
 
 use crate::{
-    bench::{Bench, text},
+    bench::{Bench, SMALL, text},
     runs::signal,
 };
 
-/// The command with the emulated driver; the emulator leaves what it found in the file `emulator`.
-fn emulated(bench: &Bench, args: &[&str]) -> Command {
-    let mut command = bench.command(&[&["device", "check"], args].concat());
+/// `device check` with the emulated driver, which leaves what it found in the file `emulator`.
+pub(crate) fn emulated(bench: &Bench, args: &[&str]) -> Command {
+    on_emulator(bench, &[&["device", "check"], args].concat())
+}
+
+/// A command with the emulated driver.
+fn on_emulator(bench: &Bench, args: &[&str]) -> Command {
+    let mut command = bench.command(args);
     command.env("LD_PRELOAD", Emulator::load().path());
     command.env("EMULATOR_REPORT", bench.path("emulator"));
     command
@@ -42,6 +47,27 @@ fn a_card_that_is_not_there_is_an_error() {
     assert_eq!(err, "error: there is no `cuda:99`: the driver lists 8 cards, numbered from 0\n");
     let err = refused(&mut bench.command(&["device", "check", "--device", "cpu"]));
     assert!(err.contains("must be a card such as `cuda:0`"), "{err}");
+}
+
+#[test]
+fn a_card_that_is_not_there_is_an_error_before_the_data_is_read() {
+    let bench = Bench::empty();
+    // Its data is not there.
+    fs::write(bench.path("small.toml"), SMALL).unwrap();
+    let device = ["--set", "device=cuda:99"];
+    for args in [
+        &["train", "small.toml"][..],
+        &["train", "small.toml", "--fast"],
+        &["train", "small.toml", "--overfit", "4"],
+        &["kfold", "small.toml"],
+        &["kfold", "plan", "small.toml"],
+        &["lr-find", "small.toml"],
+    ] {
+        let output = on_emulator(&bench, &[args, &device].concat()).output().unwrap();
+        let want = "error: at `device`: there is no `cuda:99`: the driver lists 8 cards, numbered from 0\n";
+        assert_eq!(text(&output.stderr), want, "{args:?}");
+        assert_eq!(output.status.code(), Some(1));
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     bench::{Bench, TRAIN, text},
+    device::emulated,
     runs::{signal, wait_for},
 };
 
@@ -233,4 +234,65 @@ fn a_cross_validation_is_events() {
     bench.ok(&["kfold", "run", "runs/b", "--json"]);
     let joined = events(&bench.ok(&["kfold", "join", "runs/b", "--json"]), &["kfold", "train"]);
     assert_eq!(counts(&joined), BTreeMap::from([("finished", 1)]));
+}
+
+/// Without a card, `amp` has no effect.
+#[test]
+fn what_was_trained_with_is_recorded_and_not_what_was_asked_for() {
+    let bench = Bench::new();
+    let amp = ["--set", "amp.dtype=bf16", "--set", "amp.init_scale=1024"];
+    let sets = [&amp[..], &["--set", "train.total=2 steps", "--json", "--set"]].concat();
+    let finished = |args: &[&str]| {
+        let mut command = bench.command(&[args, &sets[..], &["run.name=a"]].concat());
+        // Nor where there is a driver.
+        let output = command.env("CUDA_VISIBLE_DEVICES", "-1").output().unwrap();
+        let err = text(&output.stderr);
+        assert!(output.status.success(), "{err}");
+        // Notes are wrapped.
+        let words = err.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("`amp` has no effect without a card: training in f32"), "{err}");
+        assert!(words.contains("without effect: `amp.init_scale`: only"), "{err}");
+        let events = events(&text(&output.stdout), &["kfold", "train"]);
+        only(&events, "finished")["report"]["ran_on"].clone()
+    };
+    let want = serde_json::json!([{ "device": "cpu", "precision": "f32" }]);
+    assert_eq!(finished(&TRAIN), want);
+    let read = |name: &str| fs::read_to_string(bench.path(name)).unwrap();
+    assert!(read("runs/a/config.toml").contains("dtype = \"bf16\""));
+    assert!(read("runs/a/report.html").contains("the CPU in f32"));
+    // Earlier versions did not record it.
+    let report = read("runs/a/report.toml");
+    let (start, rest) = report.split_once("ran_on = ").unwrap();
+    let earlier = format!("{start}{}", rest.split_once('\n').unwrap().1);
+    fs::write(bench.path("runs/a/report.toml"), earlier).unwrap();
+    bench.ok(&["report", "runs/a"]);
+    let page = read("runs/a/report.html");
+    assert!(page.contains("best step") && !page.contains("the CPU in f32"), "{page}");
+
+    fs::remove_dir_all(bench.path("runs")).unwrap();
+    assert_eq!(finished(&["kfold", "small.toml", "--folds", "2"]), want);
+    assert!(read("runs/a/report.html").contains("the CPU in f32"));
+}
+
+#[test]
+fn a_check_of_a_card_is_events() {
+    let bench = Bench::empty();
+    let output = emulated(&bench, &["--only", "cast", "--json", "-o", "out"]).output().unwrap();
+    let err = text(&output.stderr);
+    assert!(output.status.success() && err.contains("kernels"), "{err}");
+    let check = events(&text(&output.stdout), &["device check"]);
+    assert_eq!(counts(&check), BTreeMap::from([("finished", 1), ("section", 2)]));
+    let written = fs::read_to_string(bench.path("out/check.json")).unwrap();
+    let written: Value = serde_json::from_str(&written).unwrap();
+    for (event, name) in check.iter().zip(["card", "kernels"]) {
+        assert_eq!((&event.fields["section"], &event.fields["failed"]), (&name.into(), &0.into()));
+        assert_eq!(event.fields["result"], written[name]);
+    }
+    let finished = only(&check, "finished");
+    assert_eq!((&finished["failed"], &finished["file"]), (&0.into(), &"out/check.json".into()));
+    // Nothing else is on stdout, and an error is an event too.
+    let output = emulated(&bench, &["--device", "cuda:99", "--json"]).output().unwrap();
+    let failed = events(&text(&output.stdout), &["device check"]);
+    assert!(only(&failed, "error")["message"].as_str().unwrap().contains("there is no `cuda:99`"));
+    assert_eq!(output.status.code(), Some(1));
 }

@@ -263,3 +263,22 @@ fn a_network_that_no_machine_holds() {
         }
     }
 }
+
+#[test]
+fn an_unknown_option_is_not_taken_for_a_value() {
+    let bench = Bench::empty();
+    let refused = |args: &[&str]| {
+        let output = bench.run(args);
+        assert_eq!(output.status.code(), Some(1));
+        text(&output.stderr)
+    };
+    let err = refused(&["lr-find", "--device", "cuda:0"]);
+    let start = "error: unexpected argument '--device' found\n\nUsage: maskfit lr-find ";
+    assert!(err.starts_with(start), "{err}");
+    // Other tips are there.
+    let err = refused(&["train", "--devise", "cuda:0"]);
+    assert!(err.contains("tip: a similar argument exists: '--device'"), "{err}");
+    // What begins with one dash may be a file.
+    let err = refused(&["lr-find", "-x.toml"]);
+    assert!(err.contains("as a value, use '-- -x"), "{err}");
+}

@@ -17,6 +17,7 @@ use metrics::{MetricConfig, Prediction, Report, RunningMetric};
 use crate::{
     error::FitError,
     fold_folders::home,
+    ran_on::RanOn,
     report::{section, write_tables},
     run::{Run, RunError},
     scoring::Scoring,
@@ -202,6 +203,13 @@ pub(super) fn join(joining: &Joining<'_>) -> Result<KfoldOutcome, FitError> {
     }
     // As TOML spells it.
     text = text.replace("NaN", "nan");
+    let mut ran_on: Vec<RanOn> = Vec::new();
+    for it in (0..folds.n()).flat_map(|it| RanOn::of(&home(run.dir(), it))) {
+        if !ran_on.contains(&it) {
+            ran_on.push(it);
+        }
+    }
+    text += &RanOn::to_toml(&ran_on);
     text += &section("joined", &joined);
     text.extend(test.as_ref().map(|it| section("test", it)));
     run.write("report.toml", &text)?;

@@ -10,7 +10,7 @@ use std::{
 use candle::Device;
 use data::Content;
 use infer::{Bundle, LabelledReader, Predictor, Row, Serving};
-use trainer::{Ended, Plan, Run, fit};
+use trainer::{Ended, Plan, RanOn, Run, fit};
 
 use crate::harness::{Steps, experiment, on_card, plan};
 
@@ -58,6 +58,11 @@ fn probabilities(run: &Run, plan: &Plan) -> Vec<f64> {
     all
 }
 
+/// What a finished run was trained on, by its report.
+fn ran_on(run: &Run) -> Vec<String> {
+    RanOn::of(run.dir()).iter().map(ToString::to_string).collect()
+}
+
 /// How far apart probabilities are, in f32 on two devices; in f16 they are 2e-6 apart.
 const IN_F32: f64 = 1e-7;
 
@@ -81,6 +86,7 @@ fn a_run_in_f16_with_an_average_resumes_bit_for_bit() {
         let (whole, _) = run(&dir.path().join("whole"), &plans, &[]);
         let (parts, notes) = run(&dir.path().join("parts"), &plans, &[1, 3]);
         let (got, there) = (probabilities(&whole, &plans()), on_cpu(&whole, &plans()));
+        assert_eq!(ran_on(&whole), ["Emulated H200 in f16"]);
         check_near("a table of a run in f16, which is predicted in f32", &got, &there, IN_F32);
         let (whole, parts) = (files(whole.dir()), files(parts.dir()));
         assert!(whole.keys().eq(parts.keys()), "{:?}, {:?}", whole.keys(), parts.keys());
@@ -105,7 +111,8 @@ fn a_run_resumes_on_the_cpu_with_a_note() {
     let (plan, callback) = (plan(&experiment("cpu", &[])), Steps::new(None));
     fit(&plan, &run, &callback).expect("a run");
     let notes = callback.notes();
-    assert!(notes.contains("in f32, and continues on the CPU"), "{notes}");
+    assert!(notes.contains("in f32, and continues on the CPU in f32"), "{notes}");
+    assert_eq!(ran_on(&run), ["Emulated H200 in f32", "the CPU in f32"]);
     let on_cpu = Run::create(&dir.path().join("cpu"), "").expect("a run");
     fit(&plan, &on_cpu, &Steps::new(None)).expect("a run");
     let [got, want] = [&run, &on_cpu].map(|it| probabilities(it, &plan));

@@ -6,7 +6,7 @@ use base::text;
 use ops::Isa;
 use report::{Fact, Setting, Setup};
 use toml::{Table, Value};
-use trainer::Experiment;
+use trainer::{Experiment, RanOn};
 
 use super::found::{Found, Kind};
 use crate::{
@@ -92,11 +92,13 @@ fn training(found: &Found) -> Vec<Fact> {
         Kind::Kfold => folds.clone(),
         _ => vec![found.dir.clone()],
     };
+    let ran_on: Vec<String> = RanOn::of(&found.dir).iter().map(ToString::to_string).collect();
     let spent = places.iter().try_fold(0.0, |sum, it| spent(it).map(|it| sum + it)).ok();
     facts([
         ("folds", (found.kind == Kind::Kfold).then(|| folds.len().to_string())),
         ("steps", number("steps")),
         ("best step", number("best_step")),
+        ("trained on", (!ran_on.is_empty()).then(|| ran_on.join(", "))),
         ("time of training and evaluation", spent.filter(|it| *it > 0.0).map(seconds)),
     ])
 }
