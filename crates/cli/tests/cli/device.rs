@@ -135,6 +135,26 @@ fn a_driver_that_fails_is_named_and_training_goes_on_without_it() {
 }
 
 #[test]
+fn cards_that_the_environment_hides_are_the_reason_why_there_is_none() {
+    // With all cards hidden, the driver starts with the error that there is none.
+    let bodies = [("cuInit", "(unsigned x) { return 100; }"), STARTS[1], STARTS[2]];
+    let Some(bench) = driver(&bodies, &[]) else { return };
+    for (hidden, want) in
+        [(Some("7"), "no card (`CUDA_VISIBLE_DEVICES` is `7`)"), (None, "no card")]
+    {
+        let mut command = with_driver(&bench, &["device", "check", "--device", "cuda:0"]);
+        command.env_remove("CUDA_VISIBLE_DEVICES");
+        if let Some(value) = hidden {
+            command.env("CUDA_VISIBLE_DEVICES", value);
+        }
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let want = format!("error: there is no `cuda:0`: the driver lists {want}\n");
+        assert_eq!(text(&output.stderr), want);
+    }
+}
+
+#[test]
 fn kernels_are_compared_with_f64() {
     let bench = Bench::empty();
     let output = emulated(&bench, &["--only", "cast,concat", "-o", "out"]).output().unwrap();
