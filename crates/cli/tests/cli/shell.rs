@@ -93,6 +93,16 @@ fn every_command_has_a_man_page() {
         plan.contains(".TH maskfit-kfold-plan 1  \"maskfit ") && plan.contains("\\-\\-folds"),
         "{plan}"
     );
+    // Options of the synopsis have their values.
+    let synopsis = |name: &str| {
+        let page = page(name);
+        let (_, rest) = page.split_once(".SH SYNOPSIS\n").unwrap();
+        rest.split_once(".SH ").unwrap().0.replace('\\', "")
+    };
+    let of_plan = synopsis("maskfit-kfold-plan.1");
+    assert!(of_plan.trim_end().ends_with(" [OPTIONS] [CONFIG]"), "{of_plan}");
+    let of_predict = synopsis("maskfit-predict.1");
+    assert!(of_predict.contains("--images <PATH> <RUN>..."), "{of_predict}");
 
     // Pages are replaced, and nothing else is.
     fs::write(bench.path("man1/maskfit.1"), page("maskfit.1") + "old").unwrap();
