@@ -392,3 +392,35 @@ fn probabilities(table: &Path, task: &Task, index: &Index) -> anyhow::Result<Vec
     }
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use base::{Task, task::Factor};
+
+    use super::{Column, hashes_of};
+
+    #[test]
+    fn hashes_of_images_are_those_of_the_first_run_that_has_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let column = |name: &str, rows: &str| {
+            let dir = dir.path().join(name);
+            fs::create_dir(&dir).unwrap();
+            fs::write(dir.join("data.csv"), format!("image,hash\n{rows}")).unwrap();
+            Column {
+                name: name.to_owned(),
+                dir,
+                bundles: Vec::new(),
+                task: Task::new(vec![Factor::new("class", &["a", "b"])]),
+                places: vec![0],
+                held: Vec::new(),
+                probabilities: Vec::new(),
+                views: None,
+            }
+        };
+        let columns = [column("a", "x,0a\ny,\n"), column("b", "x,0b\ny,0c\n")];
+        let images = ["w", "x", "y"].map(str::to_owned);
+        assert_eq!(hashes_of(&images, &columns).unwrap(), [None, Some(0x0a), Some(0x0c)]);
+    }
+}
