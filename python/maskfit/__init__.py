@@ -83,8 +83,8 @@ class Model:
         an image of Pillow, or a sequence of these, or an array of shape [n, height, width, 3]. Pixels are upright: the
         orientation in the metadata of a file counts only for a path.
 
-        Raises ValueError naming all images that cannot be predicted, TypeError for other arrays, RuntimeError in a fork
-        of the process that has opened the model. Ctrl-C interrupts it.
+        Raises ValueError naming the images that cannot be predicted, at most 20 of them, TypeError for other arrays,
+        RuntimeError in a fork of the process that has opened the model. Ctrl-C interrupts it.
         """
         _refuse_forks()
         if isinstance(images, np.ndarray):

@@ -16,6 +16,9 @@ use pyo3::{
 /// The most files that are in memory at once.
 const EACH: usize = 64;
 
+/// The most images that an error names.
+const NAMED: usize = 20;
+
 /// Probabilities, classes and numbers, as NumPy arrays.
 type Arrays<'py> =
     (Bound<'py, PyArray2<f64>>, Bound<'py, PyArray1<i64>>, Option<Bound<'py, PyArray1<f64>>>);
@@ -101,7 +104,7 @@ impl Model {
     /// Predicts images, in their order. Other threads go on meanwhile, and Ctrl-C is heeded after a few images.
     ///
     /// # Errors
-    /// A line for each image that cannot be predicted.
+    /// A line for each image that cannot be predicted; of many, the first, and the number of the others.
     fn predict_all(&self, py: Python<'_>, sources: &[Source]) -> PyResult<Vec<Prediction>> {
         let mut predictions = Vec::with_capacity(sources.len());
         let mut problems = Vec::new();
@@ -114,7 +117,7 @@ impl Model {
         }
         match problems.is_empty() {
             true => Ok(predictions),
-            false => Err(PyValueError::new_err(problems.join("\n"))),
+            false => Err(PyValueError::new_err(first(problems))),
         }
     }
 
@@ -154,6 +157,14 @@ impl Model {
         }
         Ok(predictions)
     }
+}
+
+/// Joins the first lines, and counts the others.
+fn first(mut lines: Vec<String>) -> String {
+    let n_more = lines.len().saturating_sub(NAMED);
+    lines.truncate(NAMED);
+    lines.extend((n_more > 0).then(|| format!("and {n_more} more")));
+    lines.join("\n")
 }
 
 /// Why an image has no prediction.

@@ -178,6 +178,11 @@ for other in (None, 3, b"one.jpg", {paths[0]}):
     fails(TypeError, lambda: model.predict(other), type(other).__name__)
 fails(ValueError, lambda: model.predict(images), "is a folder")
 fails(ValueError, lambda: model.predict(["no.jpg", paths[0], __file__]), "no.jpg", __file__)
+fails(ValueError, lambda: model.predict([f"no{it}.jpg" for it in range(200)]), "no0.jpg", "no19.jpg", "and 180 more")
+try:
+    model.predict([f"no{it}.jpg" for it in range(200)])
+except ValueError as err:
+    assert len(str(err).splitlines()) == 21, err
 fails(AttributeError, lambda: setattr(model, "classes", []))
 # Ctrl-C ends it long before the last image.
 threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()

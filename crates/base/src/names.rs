@@ -4,6 +4,8 @@ use std::fmt::Display;
 
 /// Maximum number of names in a message.
 const SHOWN: usize = 5;
+/// Maximum number of names to choose from that are all listed.
+const CHOICES: usize = 12;
 
 /// Lists the first items, and counts the others: `a, b, c, d, e and 3 more`.
 pub fn listed(items: impl IntoIterator<Item: Display>) -> String {
@@ -13,6 +15,12 @@ pub fn listed(items: impl IntoIterator<Item: Display>) -> String {
 /// Lists the first names in back-ticks, and counts the others.
 pub fn quoted(names: impl IntoIterator<Item: Display>) -> String {
     first(names, |it| format!("`{it}`"))
+}
+
+/// Lists names of which one is to be chosen, in back-ticks: all of a few, and of many the first.
+pub fn choices(names: impl IntoIterator<Item: Display>) -> String {
+    let names: Vec<String> = names.into_iter().map(|it| format!("`{it}`")).collect();
+    if names.len() <= CHOICES { names.join(", ") } else { listed(names) }
 }
 
 fn first<T>(items: impl IntoIterator<Item = T>, format: impl Fn(T) -> String) -> String {
@@ -27,7 +35,7 @@ fn first<T>(items: impl IntoIterator<Item = T>, format: impl Fn(T) -> String) ->
 
 #[cfg(test)]
 mod tests {
-    use super::{listed, quoted};
+    use super::{choices, listed, quoted};
 
     #[test]
     fn of_more_than_five_names_the_others_are_counted() {
@@ -44,6 +52,14 @@ mod tests {
             assert_eq!(listed(owned), want);
         }
         assert_eq!(listed(8..20), "8, 9, 10, 11, 12 and 7 more");
+    }
+
+    #[test]
+    fn up_to_twelve_names_to_choose_from_are_all_listed() {
+        assert_eq!(choices([""; 0]), "");
+        assert_eq!(choices(1..=6), "`1`, `2`, `3`, `4`, `5`, `6`");
+        assert!(choices(1..=12).ends_with(", `11`, `12`"));
+        assert_eq!(choices(1..=13), "`1`, `2`, `3`, `4`, `5` and 8 more");
     }
 
     #[test]

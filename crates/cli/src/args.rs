@@ -16,7 +16,7 @@ mod values;
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use metrics::{LabelScore, MetricConfig};
 
@@ -428,6 +428,7 @@ pub(crate) enum WeightsCommand {
     Inspect {
         /// A `.safetensors` or `.pth` file, or another value that `model.pretrained` accepts: a name in the
         /// folder of MASKFIT_WEIGHTS, or hf:owner/name.
+        #[arg(value_hint = ValueHint::AnyPath)]
         file: String,
         /// Show every tensor.
         #[arg(long)]

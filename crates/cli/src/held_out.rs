@@ -64,6 +64,8 @@ pub(crate) struct Columns {
     pub(crate) groups: Vec<usize>,
     /// The true joint class of each image.
     pub(crate) classes: Vec<usize>,
+    /// The hash of each image's file, as far as a run's table of its data has it.
+    pub(crate) hashes: Vec<Option<u64>>,
     pub(crate) columns: Vec<Column>,
     pub(crate) fit_on: FitOn,
 }
@@ -135,9 +137,8 @@ pub(crate) fn read(named: &[PathBuf], fit_on: FitOn) -> anyhow::Result<Columns> 
     let columns = Columns::of(task, found, fit_on)?;
     if fit_on == FitOn::Test {
         let bundles = columns.columns.iter().flat_map(|it| &it.bundles);
-        let hashes = columns.hashes()?;
-        let images = columns.images.iter().zip(&columns.groups).zip(hashes);
-        let images = images.map(|((name, &group), hash)| {
+        let images = columns.images.iter().zip(&columns.groups).zip(&columns.hashes);
+        let images = images.map(|((name, &group), &hash)| {
             let group = columns.group_names[group].as_str();
             Image { name, group, hash }
         });
@@ -242,19 +243,8 @@ impl Columns {
             task.class_of(&levels.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>())
         };
         let classes = levels.into_iter().map(class).collect();
-        Ok(Columns { task, images, group_names, groups, classes, columns, fit_on })
-    }
-
-    /// Returns the hash of each image's file, as far as a run's table of its data has it.
-    ///
-    /// # Errors
-    /// A table that cannot be read.
-    pub(crate) fn hashes(&self) -> anyhow::Result<Vec<Option<u64>>> {
-        let mut known = HashMap::new();
-        for column in self.columns.iter().rev() {
-            known.extend(hashes(&column.dir)?);
-        }
-        Ok(self.images.iter().map(|it| known.get(it).copied()).collect())
+        let hashes = hashes_of(&images, &columns)?;
+        Ok(Columns { task, images, group_names, groups, classes, hashes, columns, fit_on })
     }
 
     /// Whether every run has predictions for a test set.
@@ -351,6 +341,15 @@ impl Columns {
     }
 }
 
+/// Returns the hash of each image's file, as far as a run's table of its data has it; of several runs, the first.
+fn hashes_of(images: &[String], columns: &[Column]) -> anyhow::Result<Vec<Option<u64>>> {
+    let mut known = HashMap::new();
+    for column in columns.iter().rev() {
+        known.extend(hashes(&column.dir)?);
+    }
+    Ok(images.iter().map(|it| known.get(it).copied()).collect())
+}
+
 /// Returns the images that each bundle of a run predicts.
 fn held(
     dir: &Path,
@@ -392,4 +391,36 @@ fn probabilities(table: &Path, task: &Task, index: &Index) -> anyhow::Result<Vec
         all[at * n..][..n].copy_from_slice(&row.probabilities);
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use base::{Task, task::Factor};
+
+    use super::{Column, hashes_of};
+
+    #[test]
+    fn hashes_of_images_are_those_of_the_first_run_that_has_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let column = |name: &str, rows: &str| {
+            let dir = dir.path().join(name);
+            fs::create_dir(&dir).unwrap();
+            fs::write(dir.join("data.csv"), format!("image,hash\n{rows}")).unwrap();
+            Column {
+                name: name.to_owned(),
+                dir,
+                bundles: Vec::new(),
+                task: Task::new(vec![Factor::new("class", &["a", "b"])]),
+                places: vec![0],
+                held: Vec::new(),
+                probabilities: Vec::new(),
+                views: None,
+            }
+        };
+        let columns = [column("a", "x,0a\ny,\n"), column("b", "x,0b\ny,0c\n")];
+        let images = ["w", "x", "y"].map(str::to_owned);
+        assert_eq!(hashes_of(&images, &columns).unwrap(), [None, Some(0x0a), Some(0x0c)]);
+    }
 }

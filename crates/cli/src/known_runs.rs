@@ -2,11 +2,8 @@
 
 use std::{cmp::Reverse, fs, path::Path};
 
-use base::nearest;
+use base::{names::listed, nearest};
 use trainer::kfold::is_kfold;
-
-/// Maximum number of runs to name.
-const SHOWN: usize = 5;
 
 /// Returns the runs and bundles that a missing folder may mean, as the end of an error: the one of a similar name, or
 /// the newest ones. Empty if there are none.
@@ -32,12 +29,11 @@ pub(crate) fn instead_of(missing: &Path, runs: &Path) -> String {
     if let Some(name) = meant {
         return format!(": did you mean {}?", shown(name));
     }
-    let all: Vec<String> = names().take(SHOWN).map(shown).collect();
-    match (all.as_slice(), found.len().saturating_sub(SHOWN)) {
-        ([], _) => String::new(),
-        ([one], _) => format!(" (there is {one})"),
-        (all, 0) => format!(" (there are {})", all.join(", ")),
-        (all, more) => format!(" (there are {} and {more} more)", all.join(", ")),
+    let all = listed(names().map(shown));
+    match found.len() {
+        0 => String::new(),
+        1 => format!(" (there is {all})"),
+        _ => format!(" (there are {all})"),
     }
 }
 
@@ -61,6 +57,12 @@ mod tests {
         }
         assert_eq!(instead(Path::new("b")), " (there is runs/first)");
         assert_eq!(instead(Path::new("frist")), ": did you mean runs/first?");
+        for n in 0..6 {
+            fs::create_dir(dir.path().join(format!("runs/k{n}"))).unwrap();
+            fs::write(dir.path().join(format!("runs/k{n}/config.toml")), "").unwrap();
+        }
+        let text = instead(Path::new("b"));
+        assert!(text.ends_with(" and 2 more)") && text.matches("runs/").count() == 5, "{text}");
         // In a folder that exists, the runs there.
         for fold in ["other/folds/fold-0", "other/soup"] {
             fs::create_dir_all(dir.path().join(fold)).unwrap();

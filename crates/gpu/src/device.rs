@@ -11,6 +11,7 @@ use cudarc::driver::{CudaContext, CudaEvent, DeviceRepr, DriverError, sys};
 use crate::{
     context::{Context, Info, Meter},
     error::{Error, Result},
+    library,
     memory::{Buffer, Memory, Slice, Usage},
     module::{Launch, Modules},
     number::Number,
@@ -34,7 +35,7 @@ impl Device {
     /// # Errors
     /// Without a driver, or with one that does not start.
     pub fn count() -> Result<usize> {
-        check_library()?;
+        library::check()?;
         match CudaContext::device_count() {
             Ok(count) => Ok(usize::try_from(count).unwrap_or(0)),
             Err(DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE)) => Ok(0),
@@ -224,7 +225,7 @@ impl Eq for Device {}
 pub(crate) fn check_driver(index: usize) -> Result<i32> {
     let failed =
         |code| Error::Driver { index, what: "asking for the driver's version".into(), code };
-    let found = driver_version().map_err(failed)?;
+    let found = library::version().map_err(failed)?;
     if found < OLDEST_DRIVER {
         return Err(Error::OldDriver { found, needed: OLDEST_DRIVER });
     }
@@ -241,35 +242,4 @@ pub(crate) fn check_card(cuda: &CudaContext, index: usize, driver: i32) -> Resul
         return Err(Error::OldDevice { index, name: info.name, major, minor });
     }
     Ok(info)
-}
-
-#[cfg(not(feature = "linked"))]
-#[expect(unsafe_code, reason = "opens a library")]
-fn check_library() -> Result<()> {
-    // SAFETY: it loads the driver's library, as every later call does.
-    if !unsafe { sys::is_culib_present() } {
-        return Err(Error::NoDriver);
-    }
-    // cudarc panics where a function is missing.
-    for name in ["cuInit", "cuDriverGetVersion", "cuDevicePrimaryCtxRetain", "cuLaunchKernel"] {
-        // SAFETY: the functions are looked for, and not called.
-        if unsafe { sys::culib().get::<unsafe extern "C" fn()>(name.as_bytes()) }.is_err() {
-            return Err(Error::NotADriver { missing: name });
-        }
-    }
-    Ok(())
-}
-
-/// A program that is linked with the driver starts only where it is.
-#[cfg(feature = "linked")]
-fn check_library() -> Result<()> {
-    Ok(())
-}
-
-#[expect(unsafe_code, reason = "a call of the driver")]
-fn driver_version() -> std::result::Result<i32, DriverError> {
-    let mut version = 0;
-    // SAFETY: the pointer is valid for the call.
-    unsafe { sys::cuDriverGetVersion(&raw mut version) }.result()?;
-    Ok(version)
 }

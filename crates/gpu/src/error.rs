@@ -19,12 +19,13 @@ pub enum Error {
     NoDriver,
     /// The library that has the driver's name is another.
     #[error(
-        "the library `libcuda.so.1` that was found is not NVIDIA's driver: it has no `{missing}`; look for it in the \
-         folders of `LD_LIBRARY_PATH`, or train on the CPU (`--device cpu`)"
+        "the library `libcuda.so.1` that was found is not NVIDIA's driver: it has no {}; look for it in the folders \
+         of `LD_LIBRARY_PATH`, or train on the CPU (`--device cpu`)",
+        names(missing)
     )]
     NotADriver {
-        /// A function that the driver has.
-        missing: &'static str,
+        /// The functions of the driver that are called, and that the library lacks.
+        missing: Vec<&'static str>,
     },
     /// The driver is there, and fails when it starts.
     #[error(
@@ -128,6 +129,18 @@ impl Error {
 /// What the driver says about its error.
 fn meaning(err: &DriverError) -> String {
     err.error_string().map_or("an unknown error".into(), |it| it.to_string_lossy().into_owned())
+}
+
+/// Maximum number of functions in a message.
+const SHOWN: usize = 5;
+
+/// The first names in back-ticks, and how many others there are.
+fn names(all: &[&str]) -> String {
+    let first: Vec<String> = all.iter().take(SHOWN).map(|it| format!("`{it}`")).collect();
+    match all.len().saturating_sub(SHOWN) {
+        0 => first.join(", "),
+        n => format!("{} and {n} more", first.join(", ")),
+    }
 }
 
 /// The variable that hides cards from a program.

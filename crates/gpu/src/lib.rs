@@ -7,6 +7,7 @@
 mod context;
 mod device;
 mod error;
+mod library;
 mod memory;
 mod module;
 mod number;
@@ -47,6 +48,7 @@ pub use crate::{
     context::{Info, KernelMeter, Meter},
     device::{Device, OLDEST_DRIVER},
     error::{Error, Result},
+    library::FUNCTIONS,
     memory::{Address, Buffer, Slice, Usage},
     module::{Argument, Arguments, Launch},
     number::{Number, Storage},

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{anyhow, bail};
-use base::task::Scope;
+use base::{names::listed, task::Scope};
 use candle::Device;
 use data::{Manifest, SplitConfig};
 use serde_json::json;
@@ -38,8 +38,6 @@ use crate::{
 
 /// The maximum number of folds in the table of a plan.
 const SHOWN: usize = 30;
-/// The maximum number of rare classes that are named.
-const NAMED: usize = 5;
 
 pub(crate) fn kfold(args: &KfoldArgs) -> anyhow::Result<End> {
     let begun = Instant::now();
@@ -313,20 +311,14 @@ fn show(kfold: &Kfold<'_>, opened: &Opened, terminal: &Terminal) {
     let is_stratified =
         matches!(opened.settings.stored.data.split, SplitConfig::StratifiedKfold(_));
     if is_stratified && !balance.rare.is_empty() {
-        let mut rare: Vec<String> = balance
-            .rare
-            .iter()
-            .take(NAMED)
-            .map(|&(class, n)| format!("`{}` ({})", names[class], task.unit.count(n)))
-            .collect();
-        let n_more = balance.rare.len() - rare.len();
-        rare.extend((n_more > 0).then(|| format!("and {n_more} more")));
+        let rare = balance.rare.iter();
+        let rare = rare.map(|&(class, n)| format!("`{}` ({})", names[class], task.unit.count(n)));
         let classes = if balance.rare.len() == 1 { "class is" } else { "classes are" };
         let text = format!(
             "{} {classes} in fewer {} than there are folds, so that some folds hold out none of them: {}",
             balance.rare.len(),
             task.unit.many(),
-            rare.join(", ")
+            listed(rare)
         );
         terminal.status(&wrapped("note: ", &text));
     }

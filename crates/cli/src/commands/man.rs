@@ -71,10 +71,14 @@ fn path(command: &Command) -> &str {
     command.get_bin_name().unwrap_or(NAME)
 }
 
-/// Formats the page of a command.
+/// Formats the page of a command. Its synopsis is the usage of the help, since that of `clap_mangen` lists all options
+/// without their values.
 fn page(command: &Command) -> anyhow::Result<Vec<u8>> {
     let mut page = Vec::new();
-    let man = Man::new(command.clone()).source(concat!("maskfit ", env!("CARGO_PKG_VERSION")));
+    let usage = command.clone().render_usage().to_string();
+    let usage = usage.strip_prefix("Usage: ").unwrap_or(&usage).to_owned();
+    let man = Man::new(command.clone().override_usage(usage))
+        .source(concat!("maskfit ", env!("CARGO_PKG_VERSION")));
     man.render(&mut page)?;
     Ok(page)
 }

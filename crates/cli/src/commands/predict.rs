@@ -5,6 +5,7 @@ use std::{collections::HashSet, fs::File, mem, path::Path, sync::Arc};
 use anyhow::{anyhow, bail};
 use augment::View;
 use base::{
+    names::quoted,
     table::Table,
     task::{Scope, Unit},
 };
@@ -32,6 +33,8 @@ use crate::{
 
 /// How to fix a damaged image.
 const REPLACE: &str = "replace the file";
+/// The shortest side, in pixels, of an image whose prediction is not doubted.
+const TINY: usize = 8;
 
 /// The tables that this command has written.
 const OWN: Own<'static> =
@@ -205,7 +208,8 @@ pub(super) fn rows(n: usize) -> String {
     if n == 1 { "1 row".to_owned() } else { format!("{n} rows") }
 }
 
-/// Returns the images that a bundle cannot predict, with the reasons.
+/// Returns the images that a bundle cannot predict, with the reasons, and notes those that are too small to show
+/// anything.
 pub(super) fn unfit(
     bundle: &Bundle,
     root: &Path,
@@ -239,9 +243,29 @@ pub(super) fn unfit(
         let named = whole.iter().map(|it| it.0.as_str()).zip(sizes.iter().copied());
         check_sizes(named, "", &pipeline, &mut findings);
     }
+    let refused: HashSet<&str> = findings.0.iter().map(|it| it.place.as_str()).collect();
+    let named = whole.iter().map(|it| it.0.as_str()).zip(sizes.iter().copied());
+    if let Some(note) = tiny(named.filter(|it| !refused.contains(it.0))) {
+        status!("note: {note}");
+    }
     findings.0.sort();
     findings.0.dedup_by(|a, b| a.place == b.place);
     findings
+}
+
+/// Returns a note on images that are too small to show anything, if any.
+fn tiny<'a>(images: impl Iterator<Item = (&'a str, Option<[usize; 2]>)>) -> Option<String> {
+    let is_tiny = |size: [usize; 2]| size.into_iter().any(|side| side < TINY);
+    let tiny = images.filter(|it| it.1.is_some_and(is_tiny));
+    let names: Vec<&str> = tiny.map(|it| it.0).collect();
+    let (n, have) = (names.len(), if names.len() == 1 { "has" } else { "have" });
+    (n > 0).then(|| {
+        format!(
+            "{} {have} a side shorter than {TINY} pixels, so that a prediction means little: {}",
+            Unit::Image.count(n),
+            quoted(&names)
+        )
+    })
 }
 
 /// Returns the settings of inference.

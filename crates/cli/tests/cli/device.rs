@@ -49,6 +49,46 @@ fn a_card_that_is_not_there_is_an_error() {
     assert!(err.contains("must be a card such as `cuda:0`"), "{err}");
 }
 
+/// Compiles a library with the driver's name in a bench of its own; `None` without a compiler.
+///
+/// - `bodies`: functions that do more than fail, by name, with their parameters and what they do.
+/// - `lacks`: the functions of the driver that it does not have.
+fn driver(bodies: &[(&str, &str)], lacks: &[&str]) -> Option<Bench> {
+    let bench = Bench::empty();
+    let has = gpu::FUNCTIONS.iter().filter(|it| !lacks.contains(it));
+    let source: String = has
+        .map(|name| {
+            let body =
+                bodies.iter().find(|it| it.0 == *name).map_or("(void) { return 3; }", |it| it.1);
+            format!("int {name}{body}\n")
+        })
+        .collect();
+    fs::write(bench.path("driver.c"), format!("int nothing;\n{source}")).unwrap();
+    let made = Command::new("gcc")
+        .args(["-shared", "-fPIC", "-w", "-o"])
+        .args([&bench.path("libcuda.so.1"), &bench.path("driver.c")])
+        .status();
+    if !made.is_ok_and(|it| it.success()) {
+        eprintln!("skipped: no gcc");
+        return None;
+    }
+    Some(bench)
+}
+
+/// A command that finds the driver of a bench.
+fn with_driver(bench: &Bench, args: &[&str]) -> Command {
+    let mut command = bench.command(args);
+    command.env("LD_LIBRARY_PATH", bench.path(""));
+    command
+}
+
+/// What a driver does that fails when it starts, with an error that it has no name for.
+const STARTS: [(&str, &str); 3] = [
+    ("cuInit", "(unsigned x) { return 999; }"),
+    ("cuDriverGetVersion", "(int *v) { *v = 13000; return 0; }"),
+    ("cuGetErrorString", "(int code, const char **to) { *to = \"unknown error\"; return 0; }"),
+];
+
 #[test]
 fn a_card_that_is_not_there_is_an_error_before_the_data_is_read() {
     let bench = Bench::empty();
@@ -72,35 +112,39 @@ fn a_card_that_is_not_there_is_an_error_before_the_data_is_read() {
 
 #[test]
 fn a_driver_that_fails_is_named_and_training_goes_on_without_it() {
-    const NO_START: &str = "int cuInit(unsigned x) { return 999; } int cuDriverGetVersion(int *v) { *v = 13000; return 0; } \
-        int cuDevicePrimaryCtxRetain(void) { return 3; } int cuLaunchKernel(void) { return 3; } \
-        int cuDeviceGetCount(int *n) { return 3; } \
-        int cuGetErrorString(int code, const char **to) { *to = \"unknown error\"; return 0; }";
-    for (source, want) in [
+    let is_none = "the library `libcuda.so.1` that was found is not NVIDIA's driver: it has no";
+    let (no_bodies, no_names): (&[(&str, &str)], &[&str]) = (&[], &[]);
+    let old = [("cuDriverGetVersion", "(int *v) { *v = 10020; return 0; }")];
+    for (bodies, lacks, want) in [
         (
-            "int nothing;",
-            "the library `libcuda.so.1` that was found is not NVIDIA's driver: it has no `cuInit`",
+            no_bodies,
+            &gpu::FUNCTIONS[..],
+            format!(
+                "{is_none} `cuInit`, `cuDriverGetVersion`, `cuGetErrorString`, `cuDeviceGet`, `cuDeviceGetAttribute` \
+                 and {} more; look for it",
+                gpu::FUNCTIONS.len() - 5
+            ),
+        ),
+        // Each that is called is looked for, also the one that is called last.
+        (
+            &STARTS[..],
+            &["cuMemsetD8Async", "cuModuleUnload"][..],
+            format!("{is_none} `cuMemsetD8Async`, `cuModuleUnload`; look for it"),
         ),
         (
-            NO_START,
-            "the NVIDIA driver does not start: CUDA_ERROR_UNKNOWN, unknown error; see whether `nvidia-smi`",
+            &old[..],
+            &["cuDevicePrimaryCtxRelease_v2"][..],
+            "the NVIDIA driver supports CUDA 10.2, and the kernels need 11.8".to_owned(),
+        ),
+        (
+            &STARTS[..],
+            no_names,
+            "the NVIDIA driver does not start: CUDA_ERROR_UNKNOWN, unknown error; see whether `nvidia-smi`".to_owned(),
         ),
     ] {
-        let bench = Bench::empty();
-        fs::write(bench.path("driver.c"), source).unwrap();
-        let library = bench.path("libcuda.so.1");
-        let made = Command::new("gcc")
-            .args(["-shared", "-fPIC", "-w", "-o"])
-            .args([&library, &bench.path("driver.c")])
-            .status();
-        if !made.is_ok_and(|it| it.success()) {
-            eprintln!("skipped: no gcc");
-            return;
-        }
+        let Some(bench) = driver(bodies, lacks) else { return };
         let run = |args: &[&str]| {
-            let mut command = bench.command(args);
-            command.env("LD_LIBRARY_PATH", library.parent().unwrap());
-            let output = command.output().unwrap();
+            let output = with_driver(&bench, args).output().unwrap();
             (output.status.code(), text(&output.stderr))
         };
         let (code, err) = run(&["device", "check"]);
@@ -113,6 +157,26 @@ fn a_driver_that_fails_is_named_and_training_goes_on_without_it() {
         // Notes are wrapped.
         let words = err.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(words.contains(&format!("training on the CPU: {want}")), "{err}");
+    }
+}
+
+#[test]
+fn cards_that_the_environment_hides_are_the_reason_why_there_is_none() {
+    // With all cards hidden, the driver starts with the error that there is none.
+    let bodies = [("cuInit", "(unsigned x) { return 100; }"), STARTS[1], STARTS[2]];
+    let Some(bench) = driver(&bodies, &[]) else { return };
+    for (hidden, want) in
+        [(Some("7"), "no card (`CUDA_VISIBLE_DEVICES` is `7`)"), (None, "no card")]
+    {
+        let mut command = with_driver(&bench, &["device", "check", "--device", "cuda:0"]);
+        command.env_remove("CUDA_VISIBLE_DEVICES");
+        if let Some(value) = hidden {
+            command.env("CUDA_VISIBLE_DEVICES", value);
+        }
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let want = format!("error: there is no `cuda:0`: the driver lists {want}\n");
+        assert_eq!(text(&output.stderr), want);
     }
 }
 

@@ -69,6 +69,27 @@ fn images_are_recognised_by_content_and_other_files_are_named() {
 }
 
 #[test]
+fn images_that_are_too_small_to_show_anything_are_predicted_with_a_note() {
+    let bench = Bench::new();
+    let resize = "augment.eval=[{ kind = \"resize\", size = [32, 24] }]";
+    let short = ["--set", "run.name=a", "--set", "train.total=1 steps", "--set", resize];
+    bench.ok(&[&["train", "small.toml"][..], &short].concat());
+    fs::create_dir(bench.path("in")).unwrap();
+    fs::write(bench.path("in/small.png"), png(8, 8)).unwrap();
+    let predict = ["predict", "runs/a", "--images", "in", "-o", "p.csv"];
+    let err = bench.notes(&predict);
+    assert!(!err.contains("means little"), "{err}");
+    fs::write(bench.path("in/dot.png"), png(1, 1)).unwrap();
+    fs::write(bench.path("in/line.png"), png(300, 7)).unwrap();
+    let (out, err) = bench.both(&predict);
+    assert!(out.contains("3 rows: p.csv"), "{out}");
+    let words = err.split_whitespace().collect::<Vec<_>>().join(" ");
+    let note = "note: 2 images have a side shorter than 8 pixels, so that a prediction means little: `dot.png`, \
+                `line.png`";
+    assert!(words.contains(note), "{err}");
+}
+
+#[test]
 fn submission_is_quoted_and_written_whole_or_not_at_all() {
     let (bench, image) = trained();
     fs::create_dir_all(bench.path("eval/images")).unwrap();

@@ -42,9 +42,9 @@ fn bash_completes_commands_and_arguments() {
     fs::write(bench.path("maskfit.bash"), bench.ok(&["completions", "bash"])).unwrap();
     let complete = |words: &[&str]| {
         let (last, before) = words.split_last().unwrap();
-        // As bash calls the function: the command, the word, and the word before it.
+        // As bash calls the function: the command, the word, and the word before it. Its `compopt` works only then.
         let script = format!(
-            "source ./maskfit.bash; COMP_WORDS=({}); COMP_CWORD={}; _maskfit maskfit '{last}' '{}'; \
+            "source ./maskfit.bash; compopt() {{ :; }}; COMP_WORDS=({}); COMP_CWORD={}; _maskfit maskfit '{last}' '{}'; \
              printf '%s\\n' \"${{COMPREPLY[@]}}\"",
             words.join(" "),
             words.len() - 1,
@@ -65,6 +65,12 @@ fn bash_completes_commands_and_arguments() {
     assert!(complete(&["maskfit", "train", "-"]).contains("--resume"));
     assert!(complete(&["maskfit", "data", ""]).contains("check"));
     assert_eq!(complete(&["maskfit", "completions", "z"]), "zsh");
+    // Files only where an option takes a file.
+    assert_eq!(complete(&["maskfit", "predict", "--output", "mask"]), "maskfit.bash");
+    assert_eq!(complete(&["maskfit", "predict", "--images", "mask"]), "maskfit.bash");
+    for option in ["--device", "--batch-size"] {
+        assert_eq!(complete(&["maskfit", "predict", option, ""]), "", "{option}");
+    }
 }
 
 #[test]
@@ -93,6 +99,16 @@ fn every_command_has_a_man_page() {
         plan.contains(".TH maskfit-kfold-plan 1  \"maskfit ") && plan.contains("\\-\\-folds"),
         "{plan}"
     );
+    // Options of the synopsis have their values.
+    let synopsis = |name: &str| {
+        let page = page(name);
+        let (_, rest) = page.split_once(".SH SYNOPSIS\n").unwrap();
+        rest.split_once(".SH ").unwrap().0.replace('\\', "")
+    };
+    let of_plan = synopsis("maskfit-kfold-plan.1");
+    assert!(of_plan.trim_end().ends_with(" [OPTIONS] [CONFIG]"), "{of_plan}");
+    let of_predict = synopsis("maskfit-predict.1");
+    assert!(of_predict.contains("--images <PATH> <RUN>..."), "{of_predict}");
 
     // Pages are replaced, and nothing else is.
     fs::write(bench.path("man1/maskfit.1"), page("maskfit.1") + "old").unwrap();

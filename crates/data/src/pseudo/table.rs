@@ -8,7 +8,7 @@ use std::{
 
 use base::{
     Task,
-    names::quoted,
+    names::{choices, quoted},
     records::{Record, Records},
     table::number,
     task::Scope,
@@ -232,7 +232,7 @@ impl PseudoTable {
                         None => problems.push(format!(
                             "`{}` is `{text}`, which is not one of {}",
                             factor.name,
-                            quoted(&factor.levels)
+                            choices(&factor.levels)
                         )),
                     }
                 }

@@ -16,7 +16,7 @@ use std::{
 
 use base::{
     Task,
-    names::quoted,
+    names::{choices, quoted},
     task::{Factor, Scope, Unit},
 };
 
@@ -138,7 +138,7 @@ impl Samples {
                 None => {
                     let remedy = format!(
                         "write one of {}, or change its `levels` in `data.source.labels`",
-                        quoted(levels)
+                        choices(levels)
                     );
                     (format!("`{name}` is `{text}`, which is not one of its levels"), remedy)
                 }

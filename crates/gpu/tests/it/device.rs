@@ -3,7 +3,7 @@
 use std::{env, fs, process::Command};
 
 use emulator::client::Emulator;
-use gpu::{Address, Device, Error, Launch, Ptx, Result, Storage, Uploads};
+use gpu::{Address, Device, Error, FUNCTIONS, Launch, Ptx, Result, Storage, Uploads};
 
 use crate::harness::Test;
 
@@ -216,6 +216,37 @@ fn an_upload_waits_for_the_last_use_of_the_memory_that_it_gets() {
     let address = uploads.take(|slice| Ok(slice.address())).unwrap();
     assert_eq!(address, freed, "otherwise the test tries nothing");
     assert_eq!(test.get(&z, Storage::F32), want);
+}
+
+#[test]
+fn functions_that_are_called_are_looked_for_first() {
+    if env::var_os("MASKFIT_TEST_CARD").is_some() {
+        return;
+    }
+    let claim = Emulator::load().claim();
+    let device = Device::open(claim.card()).unwrap();
+    let (mut x, y) = (device.zeros(256).unwrap(), device.upload(&[1.0_f32; 64]).unwrap());
+    x.copy_from(y.whole()).unwrap();
+    let shared = device.launch(&PTX, "copy").arg(&x).arg(&y).arg(64_u32).block(64).shared(60 << 10);
+    #[expect(unsafe_code, reason = "a launch")]
+    // SAFETY: both buffers have 64 numbers.
+    let done = unsafe { shared.run() };
+    done.unwrap();
+    device.time(&mut || copy(&device, x.address(), y.address(), 64)).unwrap();
+    let mut uploads = Uploads::new(&device, 1).unwrap();
+    uploads.push(256, |it| it.fill(1)).unwrap();
+    uploads.take(|_| Ok(())).unwrap();
+    assert_eq!(x.read::<f32>().unwrap(), [1.0; 64]);
+    device.synchronize().unwrap();
+    device.free_memory().unwrap();
+    drop((uploads, x, y, device));
+    let calls = claim.calls();
+    for name in ["cuFuncSetAttribute", "cuMemHostAlloc", "cuMemsetD8Async", "cuEventElapsedTime"] {
+        assert!(calls.contains_key(name), "the test does not reach `{name}`");
+    }
+    let others: Vec<&String> =
+        calls.keys().filter(|it| !FUNCTIONS.contains(&it.as_str())).collect();
+    assert!(others.is_empty(), "they are called, and not in `FUNCTIONS`: {others:?}");
 }
 
 #[test]

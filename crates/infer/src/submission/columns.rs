@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use base::nearest;
+use base::{names::quoted, nearest};
 use data::{Finding, names::composed};
 
 /// A column of a submission.
@@ -32,9 +32,6 @@ impl Column {
 
 /// The name of the column of ids, in files that have it.
 const ID: &str = "ImageID";
-
-/// The number of names listed in a message.
-const SHOWN: usize = 10;
 
 /// The header of a sample file.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,8 +107,8 @@ impl Header {
         }
         if !unknown.is_empty() && counts.iter().all(|it| *it == 0) {
             findings.push(finding(
-                format!("the kind `{kind}` writes none of the columns {}", shown(&unknown)),
-                format!("name a sample file with {}", shown(&names(columns.iter()))),
+                format!("the kind `{kind}` writes none of the columns {}", quoted(&unknown)),
+                format!("name a sample file with {}", quoted(names(columns.iter()))),
             ));
             return Err(findings);
         }
@@ -140,7 +137,7 @@ impl Header {
                 1 => ("the column", "add it"),
                 _ => ("the columns", "add them"),
             };
-            let problem = format!("lacks {columns} {}", shown(&missing));
+            let problem = format!("lacks {columns} {}", quoted(&missing));
             findings.push(finding(problem, remedy.to_owned()));
         }
         if findings.is_empty() { Ok(order) } else { Err(findings) }
@@ -149,13 +146,4 @@ impl Header {
 
 fn names<'a>(columns: impl Iterator<Item = &'a Column>) -> Vec<&'a str> {
     columns.map(|it| it.name.as_str()).collect()
-}
-
-/// Lists names; of many, the first.
-fn shown(names: &[&str]) -> String {
-    let some: Vec<String> = names.iter().take(SHOWN).map(|it| format!("`{it}`")).collect();
-    match names.len().saturating_sub(SHOWN) {
-        0 => some.join(", "),
-        n => format!("{} and {n} more", some.join(", ")),
-    }
 }

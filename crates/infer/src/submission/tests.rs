@@ -190,6 +190,12 @@ fn wrong_sample_files_are_refused_with_everything_that_is_wrong() {
           header: the kind `probabilities` writes none of the columns `x`, `y`, `z`: name a sample file with `beagle`, `Spitz, German`, `푸들`"#]],
     );
     check_header(
+        "id,a,b,c,d,e,f",
+        expect![[r#"
+        ROOT/sample_submission.csv: 1 problem in the data:
+          header: the kind `probabilities` writes none of the columns `a`, `b`, `c`, `d`, `e` and 1 more: name a sample file with `beagle`, `Spitz, German`, `푸들`"#]],
+    );
+    check_header(
         "id,breed",
         expect![[r#"
         ROOT/sample_submission.csv: 1 problem in the data:

@@ -115,7 +115,7 @@ fn trained_on(columns: &Columns, is_fitted: bool) -> anyhow::Result<Option<Train
     }
     if is_fitted || columns.fit_on == FitOn::Test {
         let groups = columns.group_names.iter().cloned().collect();
-        let files = columns.hashes()?.into_iter().flatten().collect();
+        let files = columns.hashes.iter().copied().flatten().collect();
         let fitted = Known { groups, files };
         all.get_or_insert_default().add(TrainedOn { fitted, ..TrainedOn::default() });
     }

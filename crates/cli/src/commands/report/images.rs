@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use augment::{Image, decode};
+use base::names::listed;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use data::{Content, Example, Manifest};
 use image::{ExtendedColorType, codecs::jpeg::JpegEncoder};
@@ -11,8 +12,6 @@ use crate::drawing::thumbnail;
 
 /// The quality of a thumbnail: about 8 KB for an image of a camera.
 const QUALITY: u8 = 80;
-/// How many images a note names.
-const NAMED: usize = 5;
 
 /// The images of a data set, by name.
 pub(super) struct Images<'a> {
@@ -71,13 +70,11 @@ impl<'a> Images<'a> {
     /// Returns a note on the images that could not be shown.
     pub(super) fn note(&self) -> Option<String> {
         let n = self.missing.len();
-        let names: Vec<String> = self.missing.iter().take(NAMED).cloned().collect();
-        let more = if n > NAMED { format!(" and {} more", n - NAMED) } else { String::new() };
         let images = if n == 1 { "1 image is" } else { &format!("{n} images are") };
         (n > 0).then(|| {
             format!(
-                "{images} missing or cannot be read, and shown by name only: {}{more}.",
-                names.join(", ")
+                "{images} missing or cannot be read, and shown by name only: {}.",
+                listed(&self.missing)
             )
         })
     }

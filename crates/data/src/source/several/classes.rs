@@ -1,6 +1,6 @@
 //! Maps the levels of a root's factors to those of the first root, by name.
 
-use base::{Task, task::Factor};
+use base::{Task, names::quoted, task::Factor};
 
 /// For each factor, the level of the first root for each level of another root; the last entry is the extra
 /// level of strata that share none.
@@ -36,9 +36,6 @@ pub(super) fn translate(task: &Task, first: &Task) -> Result<Levels, String> {
     Ok(Levels(levels.collect::<Result<_, _>>()?))
 }
 
-/// The maximum number of unknown classes named in an error.
-const SHOWN: usize = 5;
-
 fn translate_levels(own: &Factor, first: &Factor) -> Result<Vec<usize>, String> {
     let name = &own.name;
     if own.cuts != first.cuts {
@@ -54,14 +51,9 @@ fn translate_levels(own: &Factor, first: &Factor) -> Result<Vec<usize>, String> 
         let levels = own.levels.iter().filter_map(of);
         return Ok(levels.chain([first.levels.len()]).collect());
     }
-    let shown = unknown[..unknown.len().min(SHOWN)].join("`, `");
-    let more = match unknown.len().saturating_sub(SHOWN) {
-        0 => String::new(),
-        n => format!(" and {n} more"),
-    };
     Err(format!(
-        "`{name}` of the first root has no level `{shown}`{more}: leave these images out, or put the root \
-         that has all classes first"
+        "`{name}` of the first root has no level {}: leave these images out, or put the root that has all classes first",
+        quoted(unknown)
     ))
 }
 
