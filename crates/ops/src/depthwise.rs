@@ -309,9 +309,11 @@ impl<T: Real> Source<'_, T> {
                 let rows = frame.rows.start.max(0)..frame.rows.end.min(h as isize);
                 let first = (image * h + rows.start as usize) * w;
                 let many = rows.len() * w;
-                let places =
-                    rows.flat_map(|row| (0..w).map(move |col| frame.at(row, col as isize)));
-                let places: Vec<usize> = places.collect();
+                let mut places = Vec::with_capacity(many);
+                for row in rows {
+                    let first = frame.at(row, 0);
+                    places.extend((0..w).map(|col| first + col * frame.c));
+                }
                 let last = last.block(0, 0).part(channels.start, 0);
                 let mut times = |xs: &[T], n_in: usize| {
                     let xs = Left::rows(xs, many, n_in, n_in);

@@ -284,39 +284,41 @@ impl<'a, T: Real> Last<'a, T> {
         }
     }
 
-    /// Applies the epilogue to a tile of sums, and stores it.
+    /// Applies the epilogue to rows of registers, and stores them.
     ///
-    /// - `at`: the offset of each row, in `into` and in the residual.
-    /// - `channels`: the first one, and their number.
+    /// - `at`: the offset of each row's first register, in `into` and in the residual.
+    /// - `channels`: the first one of each row, and their number.
+    /// - `apart`: the numbers from a register of a row to the next, and the channels.
     ///
     /// # Safety
-    /// Same as [`of`](Last::of), for each row; the numbers of `into` may be written.
+    /// Same as [`of`](Last::of), for each register; the numbers of `into` may be written.
     #[inline(always)]
-    pub(crate) unsafe fn store_tile<V: Lanes<Number = T>, const ROWS: usize, const VECS: usize>(
+    pub(crate) unsafe fn store<V: Lanes<Number = T>, const VECS: usize>(
         &self,
-        sums: &[[V; VECS]; ROWS],
+        rows: &[[V; VECS]],
         into: *mut T,
-        at: &[usize; ROWS],
+        at: &[usize],
         (channel, n): (usize, usize),
+        (apart, channels_apart): (usize, usize),
     ) {
         // SAFETY: guaranteed by the caller.
         unsafe {
-            let load = |from: *const T, vec: usize| {
-                V::load_some(from.add(vec * V::LANES), n - vec * V::LANES)
-            };
+            let some = |vec: usize| n - vec * channels_apart;
             let mut lines = [(V::splat(T::ZERO), V::splat(T::ZERO)); VECS];
             for (vec, line) in lines.iter_mut().enumerate() {
-                let [scale, shift] = [self.scale, self.shift].map(|it| it.as_ptr().add(channel));
-                *line = (load(scale, vec), load(shift, vec));
+                let of = |it: &[T]| it.as_ptr().add(channel + vec * channels_apart);
+                let (scale, shift) = (of(self.scale), of(self.shift));
+                *line = (V::load_some(scale, some(vec)), V::load_some(shift, some(vec)));
             }
             by_activation!(self.activation, A => {
-                // Not unrolled, or the code of a tile would not fit the processor's caches.
-                for row in 0..black_box(ROWS) {
-                    let (mut ys, at) = (sums[row], at[row]);
+                // Not unrolled, or the code of all tiles would not fit the processor's caches.
+                for row in 0..black_box(rows.len()) {
+                    let (mut ys, at) = (rows[row], at[row]);
                     for (vec, (y, (scale, shift))) in ys.iter_mut().zip(lines).enumerate() {
                         *y = y.mul_add(scale, shift);
                         if let Some(plus) = self.plus {
-                            *y = y.mul_add(V::splat(T::ONE), load(plus.as_ptr().add(at), vec));
+                            let plus = V::load_some(plus.as_ptr().add(at + vec * apart), some(vec));
+                            *y = y.mul_add(V::splat(T::ONE), plus);
                         }
                     }
                     for two in ys.chunks_exact_mut(2) {
@@ -327,31 +329,10 @@ impl<'a, T: Real> Last<'a, T> {
                         ys[VECS - 1] = both_of::<T, V, A>(ys[VECS - 1]).0;
                     }
                     for (vec, y) in ys.into_iter().enumerate() {
-                        y.store_some(into.add(at + vec * V::LANES), n - vec * V::LANES);
+                        y.store_some(into.add(at + vec * apart), some(vec));
                     }
                 }
             });
-        }
-    }
-
-    /// Applies the epilogue to two registers of the same channels.
-    ///
-    /// # Safety
-    /// Same as [`of`](Last::of).
-    #[inline(always)]
-    pub(crate) unsafe fn of_two<V: Lanes<Number = T>>(
-        &self,
-        xs: Two<V>,
-        channel: usize,
-        at: [usize; 2],
-        some: usize,
-    ) -> Two<V> {
-        // SAFETY: guaranteed by the caller.
-        unsafe {
-            let load = |it: &[T], at: usize| V::load_some(it.as_ptr().add(at), some);
-            let (scale, shift) = (load(self.scale, channel), load(self.shift, channel));
-            let plus = self.plus.map(|it| Two(load(it, at[0]), load(it, at[1])));
-            self.apply(xs, (Two(scale, scale), Two(shift, shift)), plus)
         }
     }
 

@@ -324,7 +324,7 @@ unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usi
         }
         let at: [usize; ROWS] = std::array::from_fn(|idx| rows.begin(row + idx) + col);
         if let End::Epilogue(it) = &end {
-            it.store_tile(&sums, c, &at, (col, n_cols));
+            it.store(&sums, c, &at, (col, n_cols), (V::LANES, V::LANES));
             return ROWS;
         }
         for (sums, at) in sums.into_iter().zip(at) {

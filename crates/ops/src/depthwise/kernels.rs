@@ -3,12 +3,7 @@
 //! Both process one register of channels at a time, and keep their sums in registers.
 
 use crate::{
-    epilogue::Last,
-    kernel::lanes_kernel,
-    lanes::{Lanes, Two},
-    matmul::padded,
-    real::Real,
-    target::Target,
+    epilogue::Last, kernel::lanes_kernel, lanes::Lanes, matmul::padded, real::Real, target::Target,
 };
 
 /// Rows of results: their number in each direction, and the strides of their windows and of the results.
@@ -117,19 +112,18 @@ unsafe fn neighbours<T: Real, V: Lanes<Number = T>, const N: usize>(
                 *sum = V::load(from.add(idx * of.from_col)).mul_add(w, *sum);
             }
         }
-        let at = |idx: usize| at + idx * of.into_col;
-        if let Some(last) = &of.last {
-            for idx in (1..N).step_by(2) {
-                let two = Two(sums[idx - 1], sums[idx]);
-                let two = last.of_two(two, channel, [at(idx - 1), at(idx)], left);
-                (sums[idx - 1], sums[idx]) = (two.0, two.1);
+        let Some(last) = &of.last else {
+            for (idx, sum) in sums.into_iter().enumerate() {
+                sum.store_some(into.add(at + idx * of.into_col), left);
             }
-            if N % 2 == 1 {
-                sums[N - 1] = last.of(sums[N - 1], channel, at(N - 1), left);
-            }
-        }
-        for (idx, sum) in sums.into_iter().enumerate() {
-            sum.store_some(into.add(at(idx)), left);
+            return;
+        };
+        let (pairs, rest) = sums.as_chunks::<2>();
+        let of_pairs: [usize; N] = std::array::from_fn(|idx| at + 2 * idx * of.into_col);
+        last.store(pairs, into, &of_pairs, (channel, left), (of.into_col, 0));
+        if let [sum] = rest {
+            let at = at + (N - 1) * of.into_col;
+            last.store(&[[*sum]], into, &[at], (channel, left), (0, 0));
         }
     }
 }
