@@ -49,11 +49,11 @@ fn a_card_that_is_not_there_is_an_error() {
     assert!(err.contains("must be a card such as `cuda:0`"), "{err}");
 }
 
-/// Compiles a library with the driver's name in a bench of its own; `None` without a compiler.
+/// Compiles a library with the driver's name in a bench of its own.
 ///
 /// - `bodies`: functions that do more than fail, by name, with their parameters and what they do.
 /// - `lacks`: the functions of the driver that it does not have.
-fn driver(bodies: &[(&str, &str)], lacks: &[&str]) -> Option<Bench> {
+fn driver(bodies: &[(&str, &str)], lacks: &[&str]) -> Bench {
     let bench = Bench::empty();
     let has = gpu::FUNCTIONS.iter().filter(|it| !lacks.contains(it));
     let source: String = has
@@ -68,11 +68,8 @@ fn driver(bodies: &[(&str, &str)], lacks: &[&str]) -> Option<Bench> {
         .args(["-shared", "-fPIC", "-w", "-o"])
         .args([&bench.path("libcuda.so.1"), &bench.path("driver.c")])
         .status();
-    if !made.is_ok_and(|it| it.success()) {
-        eprintln!("skipped: no gcc");
-        return None;
-    }
-    Some(bench)
+    assert!(made.unwrap().success(), "gcc, which Rust links with");
+    bench
 }
 
 /// A command that finds the driver of a bench.
@@ -142,7 +139,7 @@ fn a_driver_that_fails_is_named_and_training_goes_on_without_it() {
             "the NVIDIA driver does not start: CUDA_ERROR_UNKNOWN, unknown error; see whether `nvidia-smi`".to_owned(),
         ),
     ] {
-        let Some(bench) = driver(bodies, lacks) else { return };
+        let bench = driver(bodies, lacks);
         let run = |args: &[&str]| {
             let output = with_driver(&bench, args).output().unwrap();
             (output.status.code(), text(&output.stderr))
@@ -164,7 +161,7 @@ fn a_driver_that_fails_is_named_and_training_goes_on_without_it() {
 fn cards_that_the_environment_hides_are_the_reason_why_there_is_none() {
     // With all cards hidden, the driver starts with the error that there is none.
     let bodies = [("cuInit", "(unsigned x) { return 100; }"), STARTS[1], STARTS[2]];
-    let Some(bench) = driver(&bodies, &[]) else { return };
+    let bench = driver(&bodies, &[]);
     for (hidden, want) in
         [(Some("7"), "no card (`CUDA_VISIBLE_DEVICES` is `7`)"), (None, "no card")]
     {
