@@ -8,12 +8,8 @@
 //! `GradScaler`. Unlike in PyTorch's `autocast`, which operations run in f32 is no list: every kernel reads two bytes,
 //! computes and sums in f32, and the loss is computed on the host in f32.
 
-use base::names::quoted;
 use gpu::{Storage, update::Scaling};
 use serde::{Deserialize, Serialize};
-use toml::Table;
-
-use crate::experiment::{Experiment, differing};
 
 /// `[amp]`
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,22 +67,6 @@ impl AmpSection {
         (growth_interval == 0).then(|| "`growth_interval` is at least 1".to_owned())
     }
 
-    /// Returns a note on settings of the loss scale that are not the default ones, where there is no loss scale.
-    pub(crate) fn note(&self) -> Option<String> {
-        if self.dtype == AmpDtype::F16 {
-            return None;
-        }
-        let default = AmpSection { dtype: self.dtype, ..Experiment::load(&[]).ok()?.amp };
-        let [default, own] =
-            [&default, self].map(|it| Table::try_from(it).expect("settings are TOML"));
-        let names = differing(&default, &own).into_iter().map(|it| format!("amp.{}", it.0));
-        let names: Vec<String> = names.collect();
-        (!names.is_empty()).then(|| {
-            let names = quoted(names);
-            format!("without effect: {names}: only `amp.dtype = \"f16\"` has a loss scale")
-        })
-    }
-
     /// Returns how a card stores activations.
     pub(crate) fn storage(&self) -> Storage {
         match self.dtype {
@@ -104,30 +84,5 @@ impl AmpSection {
             backoff: self.backoff_factor as f32,
             interval: self.growth_interval,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use base::config::Layer;
-
-    use super::Experiment;
-
-    #[test]
-    fn settings_of_the_loss_scale_are_noted_where_there_is_none() {
-        let note = |sets: &[&str]| {
-            let layers: Vec<Layer> = sets.iter().map(|it| Layer::from_set(it).unwrap()).collect();
-            Experiment::load(&layers).unwrap().amp.note()
-        };
-        let [scale, interval] = ["amp.init_scale=1024", "amp.growth_interval=9"];
-        for dtype in ["amp.dtype=bf16", "amp.dtype=off"] {
-            let want = "without effect: `amp.growth_interval`, `amp.init_scale`: only `amp.dtype = \"f16\"` has a \
-                        loss scale";
-            assert_eq!(note(&[dtype, scale, interval]).unwrap(), want);
-            assert_eq!(note(&[dtype]), None);
-            // As it is by default.
-            assert_eq!(note(&[dtype, "amp.init_scale=65536"]), None);
-        }
-        assert_eq!(note(&["amp.dtype=f16", scale, interval]), None);
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn begin(
 ) -> Result<(Learner, State), FitError> {
     let device = plan.opened()?;
     device.note.iter().for_each(|it| callback.note(it));
-    plan.experiment.amp.note().iter().for_each(|it| callback.note(it));
+    plan.experiment.note_on_loss_scale().iter().for_each(|it| callback.note(it));
     if let Some(checkpoint) = checkpoint::newest(run, &|it| callback.note(it))? {
         let (step, total) = (checkpoint.state.step, plan.epochs.total());
         let settings = Experiment::settings_of(&checkpoint.settings);

@@ -10,6 +10,7 @@ use augment::{MixOpConfig, StatisticsConfig, Step, ViewsConfig};
 use base::{
     Length, Seed,
     config::{ConfigError, Layer, load},
+    names::quoted,
 };
 use data::{
     CacheDir, Context, Manifest, Pseudo, Review, SamplerConfig, SourceConfig, SourceError,
@@ -23,9 +24,16 @@ use serde::{Deserialize, Serialize};
 use track::TrackConfig;
 
 use crate::{
-    amp::AmpSection, average::AverageConfig, clip::ClipConfig, device::DeviceSetting,
-    freeze::Freeze, groups::GroupsSection, optim::OptimConfig, phase::PhaseSection,
-    schedule::ScheduleConfig, sizes::Size,
+    amp::{AmpDtype, AmpSection},
+    average::AverageConfig,
+    clip::ClipConfig,
+    device::DeviceSetting,
+    freeze::Freeze,
+    groups::GroupsSection,
+    optim::OptimConfig,
+    phase::PhaseSection,
+    schedule::ScheduleConfig,
+    sizes::Size,
 };
 
 /// The bottom layer of every experiment.
@@ -243,6 +251,22 @@ pub(crate) fn differing(a: &toml::Table, b: &toml::Table) -> Vec<(String, String
 }
 
 impl Experiment {
+    /// Returns a note on settings of the loss scale that are not the default ones, where there is no loss scale.
+    pub(crate) fn note_on_loss_scale(&self) -> Option<String> {
+        if self.amp.dtype == AmpDtype::F16 {
+            return None;
+        }
+        let default = AmpSection { dtype: self.amp.dtype, ..Experiment::load(&[]).ok()?.amp };
+        let [default, own] =
+            [default, self.amp].map(|it| toml::Table::try_from(it).expect("settings are TOML"));
+        let names = differing(&default, &own).into_iter().map(|it| format!("amp.{}", it.0));
+        let names: Vec<String> = names.collect();
+        (!names.is_empty()).then(|| {
+            let names = quoted(names);
+            format!("without effect: {names}: only `amp.dtype = \"f16\"` has a loss scale")
+        })
+    }
+
     /// Loads an experiment from `layers` over the default settings.
     ///
     /// If they set published weights, for a network that has some, the preprocessing of these weights is a
@@ -398,5 +422,23 @@ mod tests {
         let mut other = settings.clone();
         other["seed"] = toml::Value::Integer(7);
         assert_eq!(Experiment::settings_of(&other), other);
+    }
+
+    #[test]
+    fn settings_of_the_loss_scale_are_noted_where_there_is_none() {
+        let note = |sets: &[&str]| {
+            let layers: Vec<Layer> = sets.iter().map(|it| Layer::from_set(it).unwrap()).collect();
+            Experiment::load(&layers).unwrap().note_on_loss_scale()
+        };
+        let [scale, interval] = ["amp.init_scale=1024", "amp.growth_interval=9"];
+        for dtype in ["amp.dtype=bf16", "amp.dtype=off"] {
+            let want = "without effect: `amp.growth_interval`, `amp.init_scale`: only `amp.dtype = \"f16\"` has a \
+                        loss scale";
+            assert_eq!(note(&[dtype, scale, interval]).unwrap(), want);
+            assert_eq!(note(&[dtype]), None);
+            // As it is by default.
+            assert_eq!(note(&[dtype, "amp.init_scale=65536"]), None);
+        }
+        assert_eq!(note(&["amp.dtype=f16", scale, interval]), None);
     }
 }
