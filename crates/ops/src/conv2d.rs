@@ -29,7 +29,7 @@ use crate::{
     epilogue::OnRows,
     frame::{Frame, PrologueBackward},
     graph::Op,
-    matmul::{End, Layout, Left, PAD, Panels, Right, Rows, multiply, split},
+    matmul::{End, Layout, Left, Maps, PAD, Panels, Right, Rows, multiply, split},
     profiler::{Event, Phase, record},
     prologue::{BackwardSums, Grad, GradView, View},
     real::{Reading, Real, by_dtype, tensor},
@@ -185,10 +185,10 @@ fn forward<T: Real>(
         let (block, cols) = (&blocks[idx / per_block], part.cols.clone());
         let last = last.map(|it| it.block(part.rows.start, part.rows.len()));
         let of_part = |at: usize| last.map(|it| it.part(at, at));
-        // Patches begin at these places of a slice, and consist of pieces at these offsets.
+        // Patches begin at these positions of a slice, and consist of pieces at these offsets.
         let multiply_patches = |ys: &mut Target<'_, T>,
                                 weights: &[Panels<T>],
-                                (from, begin): (&[T], &[usize]),
+                                (from, begin): (&[T], Maps),
                                 of: &[usize]| {
             let products = cols.start / product_out..cols.end.div_ceil(product_out);
             for (idx, weight) in products.clone().zip(&weights[products]) {
@@ -196,26 +196,29 @@ fn forward<T: Real>(
                 let own = cols.start.max(first)..cols.end.min(first + product_out);
                 let in_weight: Vec<usize> =
                     pieces().map(|(idx, ..)| weight.row(idx * len)).collect();
-                let a = Left::scattered(&from[idx * product_in..], begin, len, of);
+                let rows = (Rows::Maps(begin), part.rows.len());
+                let a = Left::scattered(&from[idx * product_in..], rows, len, of);
                 let b = weight.columns(own.start - first..own.end - first);
                 let (b, last) = (b.pieces(len, &in_weight), of_part(own.start));
                 let ys = ys.after(own.start - cols.start);
                 multiply(a, b, ys, Rows::Apart(n_out), End::of(last));
             }
         };
-        let begin = |of_row: &dyn Fn(usize, usize) -> usize| -> Vec<usize> {
-            let of_row = |n, row| {
-                let first = of_row(n, row);
-                (0..ow).map(move |col| first + col * grid.stride * n_in)
-            };
-            block.outputs(of_row).into_iter().flatten().collect()
+        let begin = |first: usize, of_row: usize, map: usize| Maps {
+            first,
+            apart: grid.stride * n_in,
+            width: ow,
+            line: grid.stride * of_row,
+            height: block.rows.len(),
+            map,
         };
         let is_in_place = (grid.kernel, grid.before) == ([1, 1], [0, 0]);
         let stored = xs.plain(block.images.start * h * wide, block.images.len() * h * wide);
         match (weights, stored.filter(|_| is_in_place)) {
             (Weights::Plain(weights), Some(stored)) => {
-                let begin = begin(&|n, row| (n * h + row * grid.stride) * wide * n_in);
-                multiply_patches(&mut ys, weights, (stored, &begin), &[0]);
+                let row = wide * n_in;
+                let begin = begin(block.rows.start * grid.stride * row, row, h * row);
+                multiply_patches(&mut ys, weights, (stored, begin), &[0]);
             }
             _ => {
                 let mut frame = Frame::receptive_field(grid, &block.rows, n_in);
@@ -234,9 +237,9 @@ fn forward<T: Real>(
                             let in_frame: Vec<usize> = pieces()
                                 .map(|(_, ky, kx)| ky * frame.row_len() + kx * n_in)
                                 .collect();
-                            let begin =
-                                begin(&|n, row| n * frame.len() + corner(grid, &frame, row));
-                            multiply_patches(&mut ys, weights, (&*frames, &begin), &in_frame);
+                            let first = corner(grid, &frame, block.rows.start);
+                            let begin = begin(first, frame.row_len(), frame.len());
+                            multiply_patches(&mut ys, weights, (&*frames, begin), &in_frame);
                         }
                         Weights::Tiled(weights) => {
                             let corner = grid.before.map(|it| -(it as isize));
@@ -424,7 +427,8 @@ fn input_gradient<T: Real>(
             }
         }
         for (of, weight) in weights.iter().enumerate() {
-            let a = Left::scattered(&g_frames[of * product_out..], &begin, product_out, &in_frame);
+            let rows = (Rows::At(&begin), begin.len());
+            let a = Left::scattered(&g_frames[of * product_out..], rows, product_out, &in_frame);
             let b = weight.right().pieces(product_out, &in_weight);
             multiply(a, b, &mut dx[of * product_in..], Rows::At(&to), End::Store);
         }

@@ -23,7 +23,7 @@ use crate::{
     frame::{Frame, PrologueBackward},
     graph::Op,
     linear,
-    matmul::{End, Left, Panels, Rows, multiply, padded},
+    matmul::{End, Left, Maps, Panels, Rows, multiply, padded},
     profiler::{Event, Phase, record},
     prologue::{BackwardSums, Grad, GradView, View},
     real::{Reading, Real, by_dtype, tensor},
@@ -309,15 +309,17 @@ impl<T: Real> Source<'_, T> {
                 let rows = frame.rows.start.max(0)..frame.rows.end.min(h as isize);
                 let first = (image * h + rows.start as usize) * w;
                 let many = rows.len() * w;
-                let mut places = Vec::with_capacity(many);
-                for row in rows {
-                    let first = frame.at(row, 0);
-                    places.extend((0..w).map(|col| first + col * frame.c));
-                }
+                let to = Rows::Maps(Maps {
+                    first: frame.at(rows.start, 0),
+                    apart: frame.c,
+                    width: w,
+                    line: frame.row_len(),
+                    height: rows.len(),
+                    map: 0,
+                });
                 let last = last.block(0, 0).part(channels.start, 0);
                 let mut times = |xs: &[T], n_in: usize| {
                     let xs = Left::rows(xs, many, n_in, n_in);
-                    let to = Rows::At(&places);
                     multiply(
                         xs,
                         weight.columns(channels.clone()),

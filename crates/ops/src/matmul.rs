@@ -26,8 +26,30 @@ use crate::{
 pub(crate) enum Rows<'a> {
     /// A constant stride.
     Apart(usize),
+    /// The positions of maps.
+    Maps(Maps),
     /// Arbitrary offsets.
     At(&'a [usize]),
+}
+
+/// The offset of the first position of some maps, and the strides from one position to the next, from one line of
+/// `width` to the next, and from one map of `height` lines to the next.
+#[derive(Clone, Copy)]
+pub(crate) struct Maps {
+    pub(crate) first: usize,
+    pub(crate) apart: usize,
+    pub(crate) width: usize,
+    pub(crate) line: usize,
+    pub(crate) height: usize,
+    pub(crate) map: usize,
+}
+
+impl Maps {
+    /// The offset of a line, of all maps.
+    #[inline(always)]
+    fn line(self, idx: usize) -> usize {
+        self.first + idx / self.height * self.map + idx % self.height * self.line
+    }
 }
 
 impl Rows<'_> {
@@ -35,14 +57,41 @@ impl Rows<'_> {
     fn begin(self, row: usize) -> usize {
         match self {
             Rows::Apart(stride) => row * stride,
+            Rows::Maps(it) => it.line(row / it.width) + row % it.width * it.apart,
             Rows::At(places) => places[row],
         }
     }
 
-    /// The largest offset of the first `n` rows.
+    /// The offsets of consecutive rows.
+    #[inline(always)]
+    fn begins<const N: usize>(self, row: usize) -> [usize; N] {
+        let Rows::Maps(maps) = self else {
+            return std::array::from_fn(|idx| self.begin(row + idx));
+        };
+        let (mut line, mut col) = (row / maps.width, row % maps.width);
+        let mut begin = maps.line(line);
+        let mut all = [0; N];
+        for it in &mut all {
+            *it = begin + col * maps.apart;
+            col += 1;
+            if col == maps.width {
+                (line, col) = (line + 1, 0);
+                begin = maps.line(line);
+            }
+        }
+        all
+    }
+
+    /// The largest offset of the first `n` rows, or more.
     fn furthest(self, n: usize) -> usize {
         match self {
             Rows::Apart(stride) => n.saturating_sub(1) * stride,
+            Rows::Maps(it) => {
+                let lines = n.max(1).div_ceil(it.width);
+                let last_map = (lines - 1) / it.height * it.map;
+                let last_line = (lines.min(it.height) - 1) * it.line;
+                it.first + last_map + last_line + (n.clamp(1, it.width) - 1) * it.apart
+            }
             Rows::At(places) => places[..n].iter().copied().max().unwrap_or(0),
         }
     }
@@ -68,15 +117,14 @@ impl<'a, T: Real> Left<'a, T> {
         Left { data, n_rows, n_cols, rows: Rows::Apart(stride), col_stride: 1, pieces: &[0] }
     }
 
-    /// Rows at the offsets `places`, in pieces of `n_cols`.
+    /// Rows anywhere, in pieces of `n_cols`.
     pub(crate) fn scattered(
         data: &'a [T],
-        places: &'a [usize],
+        (rows, n_rows): (Rows<'a>, usize),
         n_cols: usize,
         pieces: &'a [usize],
     ) -> Left<'a, T> {
-        let rows = Rows::At(places);
-        Left { data, n_rows: places.len(), n_cols, rows, col_stride: 1, pieces }
+        Left { data, n_rows, n_cols, rows, col_stride: 1, pieces }
     }
 
     /// The number of products that are added up.
@@ -275,10 +323,15 @@ unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usi
     let n_cols = (VECS * V::LANES).min(b.n_cols - col);
     // SAFETY: guaranteed by the caller.
     unsafe {
+        let at: [usize; ROWS] = rows.begins(row).map(|it| it + col);
+        // Maps of results are frames, which a core has in its cache.
+        let is_near = matches!(rows, Rows::Maps(_));
         let prefetch_row = |idx: usize| {
-            let at = rows.begin(row + idx) + col;
+            let at = at[idx];
             for vec in 0..VECS {
-                prefetch(c.wrapping_add(at + vec * V::LANES));
+                if !is_near {
+                    prefetch(c.wrapping_add(at + vec * V::LANES));
+                }
                 if let End::Epilogue(it) = &end {
                     it.prefetch(at + vec * V::LANES);
                 }
@@ -295,8 +348,8 @@ unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usi
         }
         let mut sums = [[V::splat(T::ZERO); VECS]; ROWS];
         if is_continued {
-            for (idx, sums) in sums.iter_mut().enumerate() {
-                let from = c.add(rows.begin(row + idx) + col);
+            for (sums, at) in sums.iter_mut().zip(at) {
+                let from = c.add(at);
                 for (vec, sum) in sums.iter_mut().enumerate() {
                     let first = vec * V::LANES;
                     *sum = V::load_some(from.add(first), n_cols - first);
@@ -304,25 +357,24 @@ unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usi
             }
         }
         let first_b = b.data.as_ptr().add(b.layout.at(col));
-        let first_a = |idx: usize| a.data.as_ptr().wrapping_add(a.rows.begin(row + idx));
         let pieces = || a.pieces.iter().zip(b.pieces).map(|(&a, &b)| (a, first_b.wrapping_add(b)));
         if a.col_stride == 1 {
             // If the compiler knew the strides, it would recompute the addresses in every step.
-            let a_rows: [*const T; ROWS] = black_box(std::array::from_fn(first_a));
+            let a_rows: [usize; ROWS] = a.rows.begins(row);
+            let a_rows = black_box(a_rows.map(|it| a.data.as_ptr().wrapping_add(it)));
             for (piece, b_rows) in pieces() {
                 let a_rows = (a_rows.map(|it| it.wrapping_add(piece)), 1);
                 let b_rows = (b_rows, b.layout.row);
                 add_tile(&mut sums, a.n_cols, a_rows, b_rows, (&mut ahead, prefetch_row));
             }
         } else {
-            let first_a = first_a(0);
+            let first_a = a.data.as_ptr().wrapping_add(a.rows.begin(row));
             for (piece, b_rows) in pieces() {
                 let a_rows = std::array::from_fn(|idx| first_a.wrapping_add(piece + idx));
                 let (a_rows, b_rows) = ((a_rows, a.col_stride), (b_rows, b.layout.row));
                 add_tile(&mut sums, a.n_cols, a_rows, b_rows, (&mut ahead, prefetch_row));
             }
         }
-        let at: [usize; ROWS] = std::array::from_fn(|idx| rows.begin(row + idx) + col);
         if let End::Epilogue(it) = &end {
             it.store(&sums, c, &at, (col, n_cols), (V::LANES, V::LANES));
             return ROWS;
@@ -423,7 +475,7 @@ const LINE: usize = 16;
 mod tests {
     use testkit::numbers;
 
-    use super::{DEEP, End, Layout, Left, Panels, Right, Rows, multiply, padded};
+    use super::{DEEP, End, Layout, Left, Maps, Panels, Right, Rows, multiply, padded};
 
     #[test]
     fn agrees_with_the_definition_at_every_tile_size() {
@@ -479,7 +531,7 @@ mod tests {
         let panels = Panels::of_rows(k, n, |row| &b[row * n..][..n]);
         let begin: Vec<usize> = (0..m).map(|row| row * k).collect();
         let pieces = [0, piece, 2 * piece];
-        let a_pieces = Left::scattered(&a, &begin, piece, &pieces);
+        let a_pieces = Left::scattered(&a, (Rows::At(&begin), m), piece, &pieces);
         let b_pieces = pieces.map(|row| panels.row(row));
         for (end, times) in [(End::Store, 1.0), (End::Add, 2.0)] {
             let mut c = vec![1.0; m * n];
@@ -494,5 +546,15 @@ mod tests {
                 assert!((got - times * want).abs() < 1e-10, "{i}, {j}: {got}, not {want}");
             }
         }
+    }
+
+    #[test]
+    fn rows_may_be_the_positions_of_maps() {
+        let rows = Rows::Maps(Maps { first: 3, apart: 2, width: 3, line: 10, height: 2, map: 50 });
+        assert_eq!(rows.begins(1), [5, 7, 13, 15, 17, 53, 55, 57, 63]);
+        assert_eq!(std::array::from_fn(|idx| rows.begin(1 + idx)), rows.begins::<9>(1));
+        assert_eq!([1, 3, 6, 12].map(|n| rows.furthest(n)), [3, 7, 17, 67]);
+        // Not less than the furthest of a part of a line.
+        assert!(rows.furthest(4) >= 13);
     }
 }
