@@ -11,15 +11,12 @@ use cudarc::driver::{CudaContext, CudaEvent, DeviceRepr, DriverError, sys};
 use crate::{
     context::{Context, Info, Meter},
     error::{Error, Result},
-    library,
+    library::{self, OLDEST_DRIVER},
     memory::{Buffer, Memory, Slice, Usage},
     module::{Launch, Modules},
     number::Number,
     ptx::Ptx,
 };
-
-/// The oldest driver whose compiler accepts our PTX, which says `.version 7.8`: that of CUDA 11.8.
-pub const OLDEST_DRIVER: i32 = 11_080;
 
 /// A card that is open. Copies share it; the last one closes it, when its buffers are gone.
 #[derive(Clone)]

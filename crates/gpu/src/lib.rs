@@ -46,9 +46,9 @@ pub use cudarc::driver::DeviceRepr;
 
 pub use crate::{
     context::{Info, KernelMeter, Meter},
-    device::{Device, OLDEST_DRIVER},
+    device::Device,
     error::{Error, Result},
-    library::FUNCTIONS,
+    library::{FUNCTIONS, OLDEST_DRIVER},
     memory::{Address, Buffer, Slice, Usage},
     module::{Argument, Arguments, Launch},
     number::{Number, Storage},

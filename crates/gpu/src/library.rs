@@ -5,10 +5,10 @@
 use cudarc::driver::{DriverError, sys};
 
 #[cfg(not(feature = "linked"))]
-use crate::{
-    device::OLDEST_DRIVER,
-    error::{Error, Result},
-};
+use crate::error::{Error, Result};
+
+/// The oldest driver whose compiler accepts our PTX, which says `.version 7.8`: that of CUDA 11.8.
+pub const OLDEST_DRIVER: i32 = 11_080;
 
 /// The functions of the driver that this crate calls on a stream of its own, by itself or through cudarc.
 ///
