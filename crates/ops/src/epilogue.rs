@@ -427,6 +427,17 @@ mod tests {
         Ok(())
     }
 
+    /// A panel of this many rows is read piece by piece, and only the last one ends with the epilogue.
+    #[test]
+    fn a_deep_convolution_has_its_epilogue_once() -> Result<()> {
+        let (xs, window) = (value("x", &[1, 4, 6, 256])?, Window::square(3, 2, Padding::Same));
+        let (dense, small) = (value("dense", &[19, 3, 3, 256])?, value("small", &[1, 2, 3, 19])?);
+        let then = norm_epilogue(19, Activation::Silu)?.plus(&small);
+        let ys = conv2d(&xs, &dense, window, None)?;
+        let got = conv2d(&xs, &dense, window, Some(&then))?;
+        check_same(&got, &by_steps(&ys, Some(&small), Activation::Silu)?)
+    }
+
     /// With this many channels on a map this wide, they are processed in groups.
     #[test]
     fn expand_depthwise_agrees_with_the_unfused_convolutions() -> Result<()> {

@@ -113,7 +113,7 @@ unsafe fn neighbours<T: Real, V: Lanes<Number = T>, const N: usize>(
             }
         }
         let Some(last) = &of.last else {
-            for (idx, sum) in sums.into_iter().enumerate() {
+            for (idx, sum) in sums.iter().enumerate() {
                 sum.store_some(into.add(at + idx * of.into_col), left);
             }
             return;
