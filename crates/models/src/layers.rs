@@ -360,12 +360,19 @@ impl SqueezeExcite {
     }
 
     pub(crate) fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
-        let conv = |xs: &Value, (weight, bias): &(Var, Var)| {
-            ops::linear(xs, &pass.param(weight), Some(&pass.param(bias)), None)
+        let conv = |xs: &Value, (weight, bias): &(Var, Var), activation: Activation| {
+            let c = weight.dims()[0];
+            let (weight, bias) = (pass.param(weight), pass.param(bias));
+            match pass {
+                Pass::Eval(_) => {
+                    let then = Epilogue::line(c, None, None, activation)?;
+                    ops::linear(xs, &weight, Some(&bias), Some(&then))
+                }
+                _ => ops::activate(&ops::linear(xs, &weight, Some(&bias), None)?, activation),
+            }
         };
-        let squeezed = conv(&ops::global_avg_pool(xs)?, &self.reduce)?;
-        let excited = conv(&ops::activate(&squeezed, self.activation)?, &self.expand)?;
-        ops::gate(xs, &ops::activate(&excited, Activation::Sigmoid)?)
+        let squeezed = conv(&ops::global_avg_pool(xs)?, &self.reduce, self.activation)?;
+        ops::gate(xs, &conv(&squeezed, &self.expand, Activation::Sigmoid)?)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     graph::Op,
     lanes::{Lanes, Two, prefetch},
     moments::lines,
+    prepacked::Forms,
     real::{Reading, Real, cast},
 };
 
@@ -28,15 +29,42 @@ pub struct Epilogue {
 /// An affine function of each channel, where its values are.
 #[derive(Clone)]
 enum Lines {
+    /// The identity of this many channels.
+    Identity(usize),
     Host(Arc<Line>),
     Card(Card, card::Line),
 }
 
 /// An affine function of each channel.
-#[derive(Clone)]
 struct Line {
     scale: Vec<f64>,
     shift: Vec<f64>,
+    /// The two in the element types of the kernels, `Both`.
+    forms: Forms,
+}
+
+/// Scale and shift.
+type Both<T> = (Vec<T>, Vec<T>);
+
+impl Line {
+    fn new(scale: Vec<f64>, shift: Vec<f64>) -> Line {
+        Line { scale, shift, forms: Forms::default() }
+    }
+
+    fn both<T: Real>(&self) -> Result<Arc<Both<T>>> {
+        self.forms.get(|| Ok((cast(&self.scale), cast(&self.shift))))
+    }
+}
+
+impl Lines {
+    /// The number of channels.
+    fn channels(&self) -> usize {
+        match self {
+            Lines::Identity(c) => *c,
+            Lines::Host(line) => line.scale.len(),
+            Lines::Card(..) => 0,
+        }
+    }
 }
 
 impl Epilogue {
@@ -62,7 +90,7 @@ impl Epilogue {
             let moments = Moments { mean: list(mean)?, variance: list(variance)?, count: 0 };
             let (gamma, beta) = (list(&gamma.tensor()?)?, list(&beta.tensor()?)?);
             let (_, scale, shift) = lines(&gamma, &beta, &moments, eps);
-            Ok(Line { scale, shift })
+            Ok(Line::new(scale, shift))
         })?;
         Ok(Epilogue { line: Lines::Host(line), activation, plus: None })
     }
@@ -80,28 +108,32 @@ impl Epilogue {
             Some(it) => it.to_dtype(DType::F64)?.to_vec1::<f64>(),
             None => Ok(vec![number; c]),
         };
-        let line = Arc::new(Line { scale: list(scale, 1.0)?, shift: list(shift, 0.0)? });
-        Ok(Epilogue { line: Lines::Host(line), activation, plus: None })
+        let line = match (scale, shift) {
+            (None, None) => Lines::Identity(c),
+            _ => Lines::Host(Arc::new(Line::new(list(scale, 1.0)?, list(shift, 0.0)?))),
+        };
+        Ok(Epilogue { line, activation, plus: None })
     }
 
     /// The epilogue applied after a bias is added.
     ///
     /// - `bias`: `[c]`.
-    pub fn after_bias(mut self, bias: &Tensor) -> Result<Epilogue> {
-        let line = match &mut self.line {
-            Lines::Host(line) => Arc::make_mut(line),
+    pub fn after_bias(self, bias: &Tensor) -> Result<Epilogue> {
+        let numbers = || bias.to_dtype(DType::F64)?.to_vec1::<f64>();
+        let line = match self.line {
+            Lines::Identity(c) => Lines::Host(Arc::new(Line::new(vec![1.0; c], numbers()?))),
+            Lines::Host(line) => {
+                let shifts = line.shift.iter().zip(&line.scale).zip(numbers()?);
+                let shift = shifts.map(|((shift, scale), bias)| shift + scale * bias).collect();
+                Lines::Host(Arc::new(Line::new(line.scale.clone(), shift)))
+            }
             Lines::Card(card, line) => {
                 let stored = card.stored(bias)?.master;
-                *line = line.clone().after_bias(card, bias.elem_count(), &stored)?;
-                return Ok(self);
+                let line = line.after_bias(&card, bias.elem_count(), &stored)?;
+                Lines::Card(card, line)
             }
         };
-        let bias = bias.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-        let Line { scale, shift } = line;
-        for ((shift, scale), bias) in shift.iter_mut().zip(scale).zip(bias) {
-            *shift += *scale * bias;
-        }
-        Ok(self)
+        Ok(Epilogue { line, ..self })
     }
 
     /// Adds a value of the result's shape before the activation.
@@ -112,12 +144,18 @@ impl Epilogue {
     /// Records the operations of an optional epilogue, after that of which `ys` is the result.
     pub(crate) fn recorded(then: Option<&Epilogue>, mut ys: Value) -> Result<Value> {
         let Some(Epilogue { line, activation, plus }) = then else { return Ok(ys) };
-        let Lines::Host(line) = line else { return Ok(ys) };
-        let Line { scale, shift } = &**line;
-        let is_identity = || scale.iter().all(|it| *it == 1.0) && shift.iter().all(|it| *it == 0.0);
-        if ys.is_traced() && !is_identity() {
-            let affine = || Ok(Op::Affine { scale: scale.clone(), shift: shift.clone() });
-            ys = ys.then_recorded(&[], affine)?;
+        match line {
+            Lines::Card(..) => return Ok(ys),
+            Lines::Identity(_) => {}
+            Lines::Host(line) => {
+                let Line { scale, shift, .. } = &**line;
+                let is_identity =
+                    || scale.iter().all(|it| *it == 1.0) && shift.iter().all(|it| *it == 0.0);
+                if ys.is_traced() && !is_identity() {
+                    let affine = || Ok(Op::Affine { scale: scale.clone(), shift: shift.clone() });
+                    ys = ys.then_recorded(&[], affine)?;
+                }
+            }
         }
         if let Some(plus) = plus {
             ys = ys.then_recorded(&[plus], || Ok(Op::Add))?;
@@ -144,11 +182,12 @@ impl Epilogue {
         }
         let line = match &it.line {
             Lines::Card(_, line) => line.clone(),
+            Lines::Identity(n) if *n == c => card::Line::default(),
             Lines::Host(line) if line.scale.len() == c => {
                 card::Line::upload(card, &line.scale, &line.shift)?
             }
-            Lines::Host(line) => {
-                bail!("an epilogue for {} channels does not match {c}", line.scale.len())
+            Lines::Host(_) | Lines::Identity(_) => {
+                bail!("an epilogue for {} channels does not match {c}", it.line.channels())
             }
         };
         let plus = it.plus.as_ref().map(|it| it.on_card(card)?.applied()).transpose()?;
@@ -168,33 +207,42 @@ impl Epilogue {
         let c = dims.last().copied().unwrap_or(1);
         let Some(it) = then else {
             let activation = Activation::None;
-            let lines = bias.map(|it| (vec![T::ONE; c], it.to_vec()));
+            let lines = bias.map(|it| Arc::new((vec![T::ONE; c], it.to_vec())));
             return Ok(Ready { lines, activation, plus: None });
         };
         let plus = it.plus.as_ref();
         if inputs.iter().copied().chain(plus).any(Value::is_on_tape) {
             bail!("an operation with an epilogue has no gradient");
         }
-        let Lines::Host(line) = &it.line else {
-            bail!("an epilogue on a card does not match a value of the host");
+        let n = it.line.channels();
+        if n != c || plus.is_some_and(|it| it.dims() != dims) {
+            bail!("an epilogue for {n} channels does not match {dims:?}");
+        }
+        let lines = match (&it.line, bias) {
+            (Lines::Card(..), _) => {
+                bail!("an epilogue on a card does not match a value of the host")
+            }
+            (Lines::Identity(_), bias) => {
+                let shift = bias.map_or_else(|| vec![T::ZERO; c], <[T]>::to_vec);
+                Arc::new((vec![T::ONE; c], shift))
+            }
+            (Lines::Host(line), None) => line.both()?,
+            (Lines::Host(line), Some(bias)) => {
+                let (scale, mut shift) = (cast::<T>(&line.scale), cast::<T>(&line.shift));
+                for ((shift, &scale), &bias) in shift.iter_mut().zip(&scale).zip(bias) {
+                    *shift += scale * bias;
+                }
+                Arc::new((scale, shift))
+            }
         };
-        let Line { scale, shift } = &**line;
-        if scale.len() != c || plus.is_some_and(|it| it.dims() != dims) {
-            bail!("an epilogue for {} channels does not match {dims:?}", scale.len());
-        }
-        let (scale, mut shift) = (cast::<T>(scale), cast::<T>(shift));
-        for ((shift, &scale), &bias) in shift.iter_mut().zip(&scale).zip(bias.unwrap_or_default()) {
-            *shift += scale * bias;
-        }
         let plus = plus.map(Value::tensor).transpose()?;
-        Ok(Ready { lines: Some((scale, shift)), activation: it.activation, plus })
+        Ok(Ready { lines: Some(lines), activation: it.activation, plus })
     }
 }
 
 /// An epilogue in the element type of the kernels.
 pub(crate) struct Ready<T> {
-    /// Scale and shift.
-    lines: Option<(Vec<T>, Vec<T>)>,
+    lines: Option<Arc<Both<T>>>,
     activation: Activation,
     plus: Option<Tensor>,
 }
@@ -202,7 +250,7 @@ pub(crate) struct Ready<T> {
 impl<T: Real> Ready<T> {
     /// The epilogue for rows; `None` if there is nothing to apply.
     pub(crate) fn on_rows(&self) -> Result<Option<OnRows<'_, T>>> {
-        let Some((scale, shift)) = &self.lines else { return Ok(None) };
+        let Some((scale, shift)) = self.lines.as_deref() else { return Ok(None) };
         let plus = self.plus.as_ref().map(Reading::of);
         if let Some(it) = &plus {
             it.slice::<T>()?;

@@ -10,18 +10,18 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use candle::{Result, TensorId, Var};
+use candle::{Result, Tensor, TensorId, Var};
 
 use crate::card::store::Card;
 
 /// The packed weights of networks whose parameters do not change while it lives.
 #[derive(Default)]
 pub struct Prepacked {
-    forms: Mutex<HashMap<TensorId, Arc<Forms>>>,
+    parameters: Mutex<HashMap<TensorId, (Tensor, Arc<Forms>)>>,
     card: Option<Card>,
 }
 
-/// The forms of one weight: at most one of each type.
+/// The forms of one weight, or of other numbers: at most one of each type.
 #[derive(Default)]
 pub(crate) struct Forms(Mutex<Vec<Arc<dyn Any + Send + Sync>>>);
 
@@ -36,10 +36,11 @@ impl Prepacked {
         self.card.as_ref()
     }
 
-    /// The forms of a parameter.
-    pub(crate) fn forms(&self, var: &Var) -> Arc<Forms> {
-        let mut all = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(all.entry(var.id()).or_default())
+    /// The numbers of a parameter, and its forms.
+    pub(crate) fn parameter(&self, var: &Var) -> (Tensor, Arc<Forms>) {
+        let mut all = self.parameters.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || (var.as_detached_tensor(), Arc::default());
+        all.entry(var.id()).or_insert_with(new).clone()
     }
 }
 
@@ -70,10 +71,10 @@ mod tests {
     fn each_form_of_a_weight_is_made_once() -> Result<()> {
         let [a, b] = [Var::new(1f32, &Device::Cpu)?, Var::new(2f32, &Device::Cpu)?];
         let packed = Prepacked::default();
-        assert_eq!(*packed.forms(&a).get(|| Ok(10u8))?, 10);
-        assert_eq!(*packed.forms(&a).get(|| Ok(20u16))?, 20);
-        assert_eq!(*packed.forms(&a).get::<u8>(|| unreachable!())?, 10);
-        assert_eq!(*packed.forms(&b).get(|| Ok(30u8))?, 30);
+        assert_eq!(*packed.parameter(&a).1.get(|| Ok(10u8))?, 10);
+        assert_eq!(*packed.parameter(&a).1.get(|| Ok(20u16))?, 20);
+        assert_eq!(*packed.parameter(&a).1.get::<u8>(|| unreachable!())?, 10);
+        assert_eq!(*packed.parameter(&b).1.get(|| Ok(30u8))?, 30);
         Ok(())
     }
 }

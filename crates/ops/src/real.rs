@@ -72,6 +72,9 @@ pub(crate) fn cast<T: Real>(xs: &[f64]) -> Vec<T> {
 
 /// Copies the numbers of a small tensor.
 pub(crate) fn numbers<T: Real>(it: &Tensor) -> Result<Vec<T>> {
+    if it.dtype() == T::DTYPE && it.is_contiguous() {
+        return Ok(Reading::of(it).slice::<T>()?.to_vec());
+    }
     Ok(cast(&it.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?))
 }
 

@@ -249,8 +249,8 @@ impl Value {
         if let Some(card) = packed.card() {
             return Value::of(Held::Parameter(card.clone(), var.clone()), None);
         }
-        let forms = Some(packed.forms(var));
-        let host = Host { forms, ..Host::plain(var.as_detached_tensor()) };
+        let (numbers, forms) = packed.parameter(var);
+        let host = Host { forms: Some(forms), ..Host::plain(numbers) };
         Value { trace: Trace::Parameter(var.id()), ..Value::of(Held::Host(host), None) }
     }
 

@@ -104,10 +104,12 @@ impl NormBackward {
 impl Prologue {
     /// The identity.
     pub(crate) fn none(c: usize) -> Prologue {
+        let all = |number: f64| std::iter::repeat_n(number, c).collect::<Rc<[f64]>>();
+        let zeros = all(0.0);
         Prologue {
-            scale: vec![1.0; c].into(),
-            shift: vec![0.0; c].into(),
-            center: vec![0.0; c].into(),
+            scale: all(1.0),
+            shift: Rc::clone(&zeros),
+            center: zeros,
             activation: Activation::None,
             gate: None,
         }
