@@ -94,6 +94,19 @@ mod tests {
     }
 
     #[test]
+    fn sigmoids_propagate_nan() -> Result<()> {
+        for activation in [Activation::Sigmoid, Activation::Silu] {
+            let mut xs = [0.5f32; 40];
+            (xs[3], xs[39]) = (f32::NAN, f32::NAN);
+            let ys = activate(&Value::constant(Tensor::new(&xs, &Device::Cpu)?), activation)?;
+            let ys = ys.tensor()?.to_vec1::<f32>()?;
+            let odd: Vec<usize> = (0..40).filter(|it| ys[*it].is_nan()).collect();
+            assert_eq!(odd, [3, 39], "{activation:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
     fn gradients_are_correct() {
         use Activation::{Gelu, Relu, Relu6, Sigmoid, Silu};
         for it in [Relu, Relu6, Silu, Sigmoid, Gelu] {

@@ -92,6 +92,8 @@ pub(crate) unsafe fn both_of<T: Real, V: Lanes<Number = T>, const A: u8>(x: V) -
             }
             SIGMOID => {
                 let [s] = V::sigmoids([x]);
+                // Of NaN it may be any number.
+                let s = x.clamp(V::splat(-T::ONE), one).mul_add(zero, s);
                 (s, s.mul(one_minus(s)))
             }
             GELU => {

@@ -17,16 +17,18 @@ use tiles::{groups, parts, tiles};
 
 use crate::{
     Epilogue, Moments, Value, Window,
-    blocks::{Part, add_to, overwrite_blocks, overwrite_parts, total},
+    blocks::{Part, overwrite_blocks, overwrite_parts, total},
     card,
     epilogue::OnRows,
     frame::{Frame, PrologueBackward},
     graph::Op,
     linear,
     matmul::{End, Left, Maps, Panels, Rows, multiply, padded},
+    pool::add_rows,
     profiler::{Event, Phase, record},
     prologue::{BackwardSums, Grad, GradView, View},
     real::{Reading, Real, by_dtype, tensor},
+    stream::streamed,
     target::Target,
     window::{Grid, phases},
 };
@@ -216,7 +218,7 @@ fn forward<T: Real>(
     let ([oh, ow], [kh, kw]) = (grid.out, grid.kernel);
     let wide = padded(c);
     let parts = if needs_moments { row_parts(grid, c) } else { parts(grid, c) };
-    let write = |_, part: &Part, mut ys: Target<'_, T>| {
+    let write_part = |part: &Part, mut ys: Target<'_, T>| {
         let (image, first) = (part.rows.start / (oh * ow), part.rows.start / ow % oh);
         let rows = first..first + part.rows.len() / ow;
         let last = last.map(|it| it.block(part.rows.start, part.rows.len()));
@@ -252,6 +254,15 @@ fn forward<T: Real>(
         let sums = last.map(|_| row_sums(ys, [rows.len(), ow], c, part.cols.len()));
         (moments, sums)
     };
+    let n = grid.n * oh * ow * c;
+    let write = |_, part: &Part, mut ys: Target<'_, T>| match part.cols.len() < c {
+        true => write_part(part, ys),
+        false => {
+            // SAFETY: the part has all channels of its rows.
+            let rows = unsafe { ys.slice(part.rows.len() * c) };
+            streamed(n, rows, |it| write_part(part, it.into()))
+        }
+    };
     // SAFETY: `gather_rows` writes every number of the part, group by group.
     let (ys, made) = unsafe { overwrite_parts([grid.n * oh * ow, c], &parts, write) };
     let (moments, sums): (Vec<_>, Vec<_>) = made.into_iter().unzip();
@@ -260,8 +271,7 @@ fn forward<T: Real>(
         let mut sums = vec![T::ZERO; grid.n * c];
         for (part, rows) in parts.iter().zip(&of_parts) {
             let first = part.rows.start / (oh * ow) * c;
-            let sums = &mut sums[first..first + c][part.cols.clone()];
-            rows.chunks_exact(part.cols.len()).for_each(|row| add_to(row, sums));
+            add_rows(rows, &mut sums[first..first + c][part.cols.clone()]);
         }
         sums
     });
@@ -360,7 +370,7 @@ fn backward<T: Real>(
     let c = xs.c;
     let (k, wide) = (pad_kernel(k, c), padded(c));
     let tiles = tiles(grid, c);
-    let write = |idx: usize, _, dx: &mut [T]| {
+    let write_dx = |idx: usize, dx: &mut [T]| {
         let (image, rows) = tiles[idx].clone();
         let own = grid.own(&rows);
         let mut dw = if needs_dw { vec![T::ZERO; kh * kw * wide] } else { Vec::new() };
@@ -440,6 +450,8 @@ fn backward<T: Real>(
         n * h + own.start..n * h + own.end
     });
     let width = if needs_dx { w * c } else { 0 };
+    let n = grid.n * h * width;
+    let write = |idx, _, dx: &mut [T]| streamed(n, dx, |dx| write_dx(idx, dx));
     // SAFETY: the phases of a row cover all its columns, the groups cover all channels, and `gather_rows`
     // writes every number of them.
     let (dx, parts) = unsafe { overwrite_blocks(width, blocks.collect(), write) };

@@ -24,6 +24,18 @@ pub(crate) trait Lanes: Copy {
     unsafe fn load(from: *const Self::Number) -> Self;
     unsafe fn store(self, to: *mut Self::Number);
 
+    /// Stores to an address that begins a cache line, or a part of it of this size, past the caches, if there is such
+    /// a store.
+    #[inline(always)]
+    unsafe fn stream(self, to: *mut Self::Number) {
+        // SAFETY: guaranteed by the caller.
+        unsafe { self.store(to) }
+    }
+
+    /// Makes what was [streamed](Lanes::stream) visible to other threads before what is stored next.
+    #[inline(always)]
+    unsafe fn end_of_stream() {}
+
     /// Loads the first `n` numbers, at most a register, and zeros for the rest.
     #[inline(always)]
     unsafe fn load_some(from: *const Self::Number, n: usize) -> Self {
@@ -78,8 +90,8 @@ pub(crate) trait Lanes: Copy {
         }
     }
 
-    /// 1 / (1 + e⁻ˣ) of several independent registers: in `f32` within 3 units in the last place, plus a
-    /// relative error of |x|·1.5e-8 on AVX2 if x is negative.
+    /// 1 / (1 + e⁻ˣ) of several independent registers; of NaN, NaN or any number. In `f32` within 3 units in the
+    /// last place, plus a relative error of |x|·1.5e-8 on AVX-512 and AVX2 if x is negative.
     unsafe fn sigmoids<const N: usize>(xs: [Self; N]) -> [Self; N];
     /// Φ(x), the normal CDF, and φ(x), the density. In `f32` the absolute error of Φ is below 1e-7, and its
     /// relative error below 1e-5 down to -8; beyond ±12 both are constant.
@@ -312,7 +324,7 @@ mod tests {
         for (x, got) in xs.iter().zip(got) {
             let want = 1.0 / (1.0 + (-f64::from(*x)).exp());
             let error = (f64::from(got) - want).abs() / want;
-            let extra = if crate::Isa::chosen() == crate::Isa::Avx2 { 1.5e-8 } else { 0.0 };
+            let extra = if crate::Isa::chosen() == crate::Isa::Portable { 0.0 } else { 1.5e-8 };
             let most = 3.0 * f64::from(f32::EPSILON) + extra * f64::from(-x).max(0.0);
             assert!(error < most, "{x}: {got}, not {want}");
         }
@@ -320,7 +332,7 @@ mod tests {
         (odd[1], odd[2]) = (f32::NEG_INFINITY, f32::INFINITY);
         // SAFETY: as above.
         unsafe { sigmoids(&mut odd) };
-        assert!(odd[0].is_nan() && (0.0..1e-34).contains(&odd[1]) && odd[2] == 1.0, "{odd:?}");
+        assert!((0.0..1e-34).contains(&odd[1]) && odd[2] == 1.0, "{odd:?}");
     }
 
     lanes_kernel! {

@@ -52,6 +52,7 @@ mod real;
 mod roofline;
 mod share;
 mod slots;
+mod stream;
 mod tape;
 mod target;
 mod update;

@@ -163,8 +163,10 @@ fn forward<T: Real>(
     let write = |_, part: &Part, mut ys: Target<'_, T>| {
         let Part { rows, cols } = part;
         let last = last.map(|it| it.block(rows.start, rows.len()).part(cols.start, cols.start));
+        // A part of all columns is followed by that of the next rows.
+        let next = if cols.len() == n_out { xs.rows(rows.end, rows.len()) } else { &[] };
         let mut times = |xs: &[T]| {
-            let (xs, ys) = (Left::rows(xs, rows.len(), n_in, n_in), ys.after(0));
+            let (xs, ys) = (Left::rows(xs, rows.len(), n_in, n_in).before(next), ys.after(0));
             multiply(xs, weight.columns(cols.clone()), ys, Rows::Apart(n_out), End::of(last));
         };
         match xs.plain(rows.start, rows.len()) {
@@ -208,6 +210,7 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], needs: Nee
         let mut sums = xs.backward_sums().filter(|_| needs.dx);
         for first in rows.clone().step_by(per_block) {
             let n = per_block.min(rows.end - first);
+            let [next_gs, next_zs] = gs.rows(first + n, n);
             let layout = Layout::panels(n, n_in);
             let room = if needs.dw { n_in.next_multiple_of(layout.panel) * n } else { 0 };
             let mut block = |gs: &[T]| {
@@ -215,7 +218,8 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], needs: Nee
                     let steps = if needs.dx { 0..n } else { 0..0 };
                     for done in steps.step_by(per_step) {
                         let (from, n) = (first + done, per_step.min(n - done));
-                        let gs = Left::rows(&gs[done * n_out..], n, n_out, n_out);
+                        let next = if sums.is_some() { xs.rows(from, n) } else { next_gs };
+                        let gs = Left::rows(&gs[done * n_out..], n, n_out, n_out).before(next);
                         let dx = &mut dx[(from - rows.start) * n_in..][..n * n_in];
                         multiply(gs, weight.right(), &mut *dx, Rows::Apart(n_in), End::Store);
                         if let Some(sums) = &mut sums {
@@ -229,7 +233,8 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], needs: Nee
                         if sums.is_none() {
                             xs.read_laid(first, n, 0..n_in, values, layout);
                         }
-                        let gs = Left::columns(gs, n_out, n, n_out, &[0]);
+                        let next = if sums.is_some() { next_gs } else { next_zs };
+                        let gs = Left::columns(gs, n_out, n, n_out, &[0]).before(next);
                         let end = if first == rows.start { End::Store } else { End::Add };
                         let values = Right::new(values, n, n_in, layout);
                         multiply(gs, values, &mut *dw, Rows::Apart(n_in), end);

@@ -35,12 +35,14 @@ pub(crate) struct Left<'a, T> {
     rows: Rows<'a>,
     col_stride: usize,
     pieces: &'a [usize],
+    /// What is read after the product.
+    next: &'a [T],
 }
 
 impl<'a, T: Real> Left<'a, T> {
     /// Rows with a constant stride.
     pub(crate) fn rows(data: &'a [T], n_rows: usize, n_cols: usize, stride: usize) -> Left<'a, T> {
-        Left { data, n_rows, n_cols, rows: Rows::Apart(stride), col_stride: 1, pieces: &[0] }
+        Left::scattered(data, (Rows::Apart(stride), n_rows), n_cols, &[0])
     }
 
     /// Rows anywhere, in pieces of `n_cols`.
@@ -50,7 +52,7 @@ impl<'a, T: Real> Left<'a, T> {
         n_cols: usize,
         pieces: &'a [usize],
     ) -> Left<'a, T> {
-        Left { data, n_rows, n_cols, rows, col_stride: 1, pieces }
+        Left { data, n_rows, n_cols, rows, col_stride: 1, pieces, next: &[] }
     }
 
     /// The number of products that are added up.
@@ -66,7 +68,13 @@ impl<'a, T: Real> Left<'a, T> {
         stride: usize,
         pieces: &'a [usize],
     ) -> Left<'a, T> {
-        Left { data, n_rows, n_cols, rows: Rows::Apart(1), col_stride: stride, pieces }
+        let rows = (Rows::Apart(1), n_rows);
+        Left { col_stride: stride, ..Left::scattered(data, rows, n_cols, pieces) }
+    }
+
+    /// With numbers that are read after the product: they are prefetched meanwhile.
+    pub(crate) fn before(self, next: &'a [T]) -> Left<'a, T> {
+        Left { next, ..self }
     }
 }
 
@@ -166,6 +174,17 @@ impl<'a, T> Parts<'a, T> {
             ..self
         }
     }
+
+    /// The share of what is read next that is prefetched with some rows of `width` columns from `col` on.
+    fn next(&self, rows: &Range<usize>, col: usize, width: usize) -> &'a [T] {
+        let (next, done) = (self.a.next, rows.start * self.b.n_cols + rows.len() * col);
+        if next.is_empty() {
+            return next;
+        }
+        let all = self.a.n_rows * self.b.n_cols;
+        let at = |done: usize| next.len() * done.min(all) / all;
+        &next[at(done)..at(done + rows.len() * width)]
+    }
 }
 
 lanes_kernel! {
@@ -212,15 +231,25 @@ unsafe fn strip<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: us
     let n = a.pieces.len().max(1);
     for first in (0..n).step_by(if is_deep { 1 } else { n }) {
         let parts = if is_deep { parts.piece(first) } else { parts };
-        // What is read next is prefetched tile by tile, if it is read only once.
-        let after = b.pieces.get(first + 1).filter(|_| is_deep);
-        let mut next = panel + after.copied().unwrap_or(b.layout.panel_stride);
         let depth = parts.a.depth();
-        let stop = if is_once { b.data.len().min(next + depth * b.layout.row) } else { 0 };
-        let per_tile = depth / UNROLLED * AHEAD * LINE;
+        let steps = depth / UNROLLED;
+        // Tile by tile, what is read next is prefetched: the next panel, if each is read only once.
+        let (next, per_step) = if is_once {
+            let after = b.pieces.get(first + 1).filter(|_| is_deep);
+            let next = panel + after.copied().unwrap_or(b.layout.panel_stride);
+            let stop = b.data.len().min(next + depth * b.layout.row);
+            (&b.data[next.min(stop)..stop], AHEAD)
+        } else if !has_many::<V>() {
+            (&[][..], AHEAD)
+        } else {
+            let next = parts.next(&rows, col, VECS * V::LANES);
+            let n_steps = rows.len().div_ceil(ROWS) * steps.max(1);
+            (next, next.len().div_ceil(n_steps * LINE).min(MOST_AHEAD))
+        };
+        let mut next = next.chunks((steps * per_step * LINE).max(1));
         let mut row = rows.start;
         while row < rows.end {
-            let ahead = (next < stop).then_some(next);
+            let ahead = next.next().map(|it| (it.as_ptr(), per_step));
             // SAFETY: guaranteed by the caller.
             unsafe {
                 row += match rows.end - row {
@@ -230,20 +259,19 @@ unsafe fn strip<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: us
                     _ => tile::<T, V, ROWS, VECS>(parts, row, col, ahead),
                 };
             }
-            next += per_tile;
         }
     }
 }
 
 /// Computes a tile of C, and returns its number of rows.
 ///
-/// - `ahead`: the offset in B of numbers to prefetch.
+/// - `ahead`: numbers to prefetch, and how many lines in each unrolled step.
 #[inline(always)]
 unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usize>(
     parts: Parts<'_, T>,
     row: usize,
     col: usize,
-    ahead: Option<usize>,
+    ahead: Option<(*const T, usize)>,
 ) -> usize {
     let Parts { a, b, c, rows, is_continued, end } = parts;
     let n_cols = (VECS * V::LANES).min(b.n_cols - col);
@@ -264,12 +292,12 @@ unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usi
             }
         };
         let mut ahead = Ahead {
-            panel: ahead.map(|at| b.data.as_ptr().wrapping_add(at)),
+            next: ahead,
             every: a.pieces.len() * (a.n_cols / UNROLLED) / ROWS,
             wait: 0,
             rows: 0..ROWS,
         };
-        if !is_spread::<V>() || ahead.every == 0 {
+        if !has_many::<V>() || ahead.every == 0 {
             ahead.rows.by_ref().for_each(prefetch_row);
         }
         let mut sums = [[V::splat(T::ZERO); VECS]; ROWS];
@@ -301,30 +329,57 @@ unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usi
                 add_tile(&mut sums, a.n_cols, a_rows, b_rows, (&mut ahead, prefetch_row));
             }
         }
-        if let End::Epilogue(it) = &end {
-            it.store(&sums, c, &at, (col, n_cols), (V::LANES, V::LANES));
-            return ROWS;
-        }
-        // By reference: an array that is iterated by value is copied first.
-        for (sums, at) in sums.iter_mut().zip(at) {
-            for (vec, sum) in sums.iter_mut().enumerate() {
-                let to = c.add(at + vec * V::LANES);
-                // At least one: a strip is no wider than its columns.
-                let some = n_cols - vec * V::LANES;
-                if let End::Add = &end {
-                    *sum = sum.mul_add(V::splat(T::ONE), V::load_some(to, some));
-                }
-                sum.store_some(to, some);
+        match &end {
+            // A copy, which the epilogue reads from memory; the sums stay in registers.
+            End::Epilogue(it) if has_many::<V>() => {
+                let sums = sums;
+                it.store(&sums, c, &at, (col, n_cols), (V::LANES, V::LANES));
             }
+            End::Epilogue(it) => it.store(&sums, c, &at, (col, n_cols), (V::LANES, V::LANES)),
+            End::Add => store_tile::<T, V, ROWS, VECS, true>(&sums, c, &at, n_cols),
+            End::Store => store_tile::<T, V, ROWS, VECS, false>(&sums, c, &at, n_cols),
         }
     }
     ROWS
 }
 
+/// Stores the sums of a tile, or adds them to what is there.
+///
+/// - `at`: the offset of each row in `c`.
+#[inline(always)]
+unsafe fn store_tile<
+    T: Real,
+    V: Lanes<Number = T>,
+    const ROWS: usize,
+    const VECS: usize,
+    const ADDS: bool,
+>(
+    sums: &[[V; VECS]; ROWS],
+    c: *mut T,
+    at: &[usize; ROWS],
+    n_cols: usize,
+) {
+    let is_whole = n_cols == VECS * V::LANES;
+    for (sums, at) in sums.iter().zip(at) {
+        for (vec, sum) in sums.iter().enumerate() {
+            // SAFETY: guaranteed by the caller; at least one number, since a strip is no wider than its columns.
+            unsafe {
+                let to = c.add(at + vec * V::LANES);
+                let some = if is_whole { V::LANES } else { n_cols - vec * V::LANES };
+                let mut sum = *sum;
+                if ADDS {
+                    sum = sum.mul_add(V::splat(T::ONE), V::load_some(to, some));
+                }
+                sum.store_some(to, some);
+            }
+        }
+    }
+}
+
 /// What a tile prefetches while it multiplies, a little at a time: a processor waits for few lines at once.
 struct Ahead<T> {
-    /// The right matrix that is read next.
-    panel: Option<*const T>,
+    /// What is read next, and its lines in each unrolled step.
+    next: Option<(*const T, usize)>,
     /// The rows of C, and of the residual, one in as many unrolled steps.
     rows: Range<usize>,
     every: usize,
@@ -332,8 +387,9 @@ struct Ahead<T> {
     wait: usize,
 }
 
-/// Whether rows are prefetched while a tile multiplies: not with AVX2, which has few registers to count them in.
-const fn is_spread<V: Lanes>() -> bool {
+/// Whether there are registers beside those of a tile. With the sixteen of AVX2 whatever is counted or copied while
+/// a tile multiplies is in memory.
+const fn has_many<V: Lanes>() -> bool {
     V::LANES * size_of::<V::Number>() >= 64
 }
 
@@ -370,17 +426,17 @@ unsafe fn add_tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS:
             }};
         }
         for _ in 0..depth / UNROLLED {
-            if is_spread::<V>() && !ahead.rows.is_empty() {
+            if has_many::<V>() && !ahead.rows.is_empty() {
                 if ahead.wait == 0 {
                     ahead.rows.next().into_iter().for_each(&prefetch_row);
                     ahead.wait = ahead.every;
                 }
                 ahead.wait -= 1;
             }
-            if let Some(panel) = &mut ahead.panel {
-                for _ in 0..AHEAD {
-                    prefetch_far(*panel);
-                    *panel = panel.wrapping_add(LINE);
+            if let Some((next, per_step)) = &mut ahead.next {
+                for _ in 0..if has_many::<V>() { *per_step } else { AHEAD } {
+                    prefetch_far(*next);
+                    *next = next.wrapping_add(LINE);
                 }
             }
             for _ in 0..UNROLLED {
@@ -399,6 +455,9 @@ const UNROLLED: usize = 4;
 
 /// Cache lines that are prefetched in as many steps: with six tiles of 8 rows, as many as a panel has.
 const AHEAD: usize = 2;
+
+/// Lines that are prefetched in as many steps at most: more would wait for each other.
+const MOST_AHEAD: usize = 6;
 
 /// Numbers of a cache line in `f32`.
 const LINE: usize = 16;

@@ -118,6 +118,8 @@ unsafe fn neighbours<T: Real, V: Lanes<Number = T>, const N: usize>(
             }
             return;
         };
+        // A copy, which the epilogue reads from memory; the sums stay in registers.
+        let sums = sums;
         let (pairs, rest) = sums.as_chunks::<2>();
         let of_pairs: [usize; N] = std::array::from_fn(|idx| at + 2 * idx * of.into_col);
         last.store(pairs, into, &of_pairs, (channel, left), (of.into_col, 0));

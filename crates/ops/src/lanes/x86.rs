@@ -2,19 +2,20 @@
 
 use std::arch::x86_64::{
     __m256, __m256i, __m512, _CMP_GT_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT,
-    _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps, _mm_movehl_ps, _mm256_add_epi32,
-    _mm256_add_ps, _mm256_and_ps, _mm256_castps_si256, _mm256_castps256_ps128, _mm256_castsi256_ps,
-    _mm256_cmp_ps, _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_fmsub_ps,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_max_ps,
-    _mm256_min_ps, _mm256_mul_ps, _mm256_permute2f128_ps, _mm256_permutevar8x32_epi32,
-    _mm256_set1_ps, _mm256_setr_epi32, _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_storeu_ps,
-    _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm512_add_epi32, _mm512_castps_si512,
-    _mm512_castps512_ps256, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_extractf32x8_ps,
-    _mm512_fmadd_ps, _mm512_fmsub_ps, _mm512_fnmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps, _mm_movehl_ps, _mm_sfence,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_castps_si256, _mm256_castps256_ps128,
+    _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps,
+    _mm256_fmsub_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps,
+    _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_permute2f128_ps,
+    _mm256_permutevar8x32_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_shuffle_ps,
+    _mm256_slli_epi32, _mm256_storeu_ps, _mm256_stream_ps, _mm256_sub_ps, _mm256_unpackhi_ps,
+    _mm256_unpacklo_ps, _mm512_add_epi32, _mm512_castps_si512, _mm512_castps512_ps256,
+    _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_extractf32x8_ps, _mm512_fmadd_ps,
+    _mm512_fmsub_ps, _mm512_fnmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
     _mm512_mask_cmp_ps_mask, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps,
-    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_permutex2var_epi32, _mm512_rcp14_ps,
-    _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps,
-    _mm512_sub_ps,
+    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_permutex2var_epi32, _mm512_range_ps,
+    _mm512_rcp14_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_slli_epi32,
+    _mm512_storeu_ps, _mm512_stream_ps, _mm512_sub_ps,
 };
 
 use super::Lanes;
@@ -35,8 +36,8 @@ macro_rules! each {
 
 macro_rules! lanes {
     (
-        $register:ty, $n:literal, $splat:ident, $load:ident, $store:ident, $mul_add:ident,
-        $mul:ident, $across:ident, $max:ident, $min:ident, $within:ident, $one_and_exp:ident,
+        $register:ty, $n:literal, $splat:ident, $load:ident, $store:ident, $stream:ident, $mul_add:ident,
+        $mul:ident, $across:ident, $max:ident, $min:ident, $within:ident, $limit:ident, $one_and_exp:ident,
         $two_to_the:ident, $inverse:ident,
         $load_some:ident, $store_some:ident
     ) => {
@@ -61,6 +62,18 @@ macro_rules! lanes {
             unsafe fn store(self, to: *mut f32) {
                 // SAFETY: as above.
                 unsafe { $store(to, self) }
+            }
+
+            #[inline(always)]
+            unsafe fn stream(self, to: *mut f32) {
+                // SAFETY: as above.
+                unsafe { $stream(to, self) }
+            }
+
+            #[inline(always)]
+            unsafe fn end_of_stream() {
+                // SAFETY: as above.
+                unsafe { _mm_sfence() }
             }
 
             #[inline(always)]
@@ -116,7 +129,7 @@ macro_rules! lanes {
             unsafe fn sigmoids<const N: usize>(xs: [Self; N]) -> [Self; N] {
                 // SAFETY: as above.
                 unsafe {
-                    let xs = each!(i => xs[i].clamp($splat(-80.0), $splat(87.0)));
+                    let xs = each!(i => $limit(xs[i]));
                     let ds = $one_and_exp(xs);
                     each!(i => $inverse(ds[i]))
                 }
@@ -151,12 +164,14 @@ lanes!(
     _mm512_set1_ps,
     _mm512_loadu_ps,
     _mm512_storeu_ps,
+    _mm512_stream_ps,
     _mm512_fmadd_ps,
     _mm512_mul_ps,
     across_512,
     _mm512_max_ps,
     _mm512_min_ps,
     within_512,
+    limit_512,
     one_and_exp_512,
     two_to_the_512,
     inverse_512,
@@ -169,12 +184,14 @@ lanes!(
     _mm256_set1_ps,
     _mm256_loadu_ps,
     _mm256_storeu_ps,
+    _mm256_stream_ps,
     _mm256_fmadd_ps,
     _mm256_mul_ps,
     across_256,
     _mm256_max_ps,
     _mm256_min_ps,
     within_256,
+    limit_256,
     one_and_exp_256,
     two_to_the_256,
     inverse_256,
@@ -361,21 +378,40 @@ unsafe fn two_to_the_256<const K: usize>(
 /// 1.5·2²³: adding an integer to it stores the integer in the last bits.
 const ROUNDER: f32 = 12_582_912.0;
 
+/// Beyond ±80 a sigmoid changes by less than 2e-35.
+const LIMIT: f32 = 80.0;
+
+/// x, or beyond the limit, the limit with its sign: one instruction, which does not propagate NaN.
+#[inline(always)]
+unsafe fn limit_512(x: __m512) -> __m512 {
+    /// The number of the smaller magnitude, with the sign of the first.
+    const SMALLER: i32 = 0b0010;
+    // SAFETY: guaranteed by the caller.
+    unsafe { _mm512_range_ps::<SMALLER>(x, _mm512_set1_ps(LIMIT)) }
+}
+
+#[inline(always)]
+unsafe fn limit_256(x: __m256) -> __m256 {
+    // SAFETY: guaranteed by the caller.
+    unsafe { x.clamp(_mm256_set1_ps(-LIMIT), _mm256_set1_ps(LIMIT)) }
+}
+
 /// 1 + e⁻ˣ: with e⁻ˣ as 2ⁿ·2^(j/32)·2^(f/32), n and j integers, j in 0..32, and |f| at most 1/2.
 ///
 /// The second factor is from a table, so that the third needs only two steps.
+/// log₂ e is one number instead of two: the relative error of e⁻ˣ is |x|·1.4e-8, a quarter of the error due
+/// to the rounding of x.
 #[inline(always)]
 unsafe fn one_and_exp_512<const N: usize>(xs: [__m512; N]) -> [__m512; N] {
     // SAFETY: guaranteed by the caller.
     unsafe {
         let first = _mm512_loadu_si512(PARTS.as_ptr().cast());
         let second = _mm512_loadu_si512(PARTS.as_ptr().add(16).cast());
-        let (high, low) = (_mm512_set1_ps(32.0 * HIGH), _mm512_set1_ps(32.0 * LOW));
-        let (one, rounder) = (_mm512_set1_ps(1.0), _mm512_set1_ps(ROUNDER + 32.0 * 127.0));
+        let (high, one) = (_mm512_set1_ps(32.0 * HIGH), _mm512_set1_ps(1.0));
+        let rounder = _mm512_set1_ps(ROUNDER + 32.0 * 127.0);
         let rounded = each!(i => _mm512_fmadd_ps(xs[i], high, rounder));
         let ns = each!(i => _mm512_sub_ps(rounded[i], rounder));
         let fs = each!(i => _mm512_fmsub_ps(xs[i], high, ns[i]));
-        let fs = each!(i => _mm512_fmadd_ps(xs[i], low, fs[i]));
         let ps = polynomials(SECOND, fs);
         let bits = each!(i => _mm512_castps_si512(rounded[i]));
         let parts = each!(i => _mm512_permutex2var_epi32(first, bits[i], second));
@@ -394,9 +430,8 @@ const PARTS: [i32; 32] = [
 
 /// 1 + e⁻ˣ: with e⁻ˣ as 2ⁿ·2^(j/8)·2^(f/8), n and j integers, j in 0..8, and |f| at most 1/2.
 ///
-/// The second factor is from a table, so that the third needs two dependent steps less.
-/// log₂ e is one number instead of two: the relative error of e⁻ˣ is |x|·1.4e-8, a quarter of the error due
-/// to the rounding of x.
+/// The second factor is from a table, so that the third needs two dependent steps less. As above, log₂ e is one
+/// number.
 #[inline(always)]
 unsafe fn one_and_exp_256<const N: usize>(xs: [__m256; N]) -> [__m256; N] {
     // SAFETY: guaranteed by the caller.

@@ -85,6 +85,12 @@ impl<'a, T: Real> View<'a, T> {
         self.xs.slice::<T>().expect("checked at construction")
     }
 
+    /// Rows `first..first + n` as they are stored, or those of them that exist.
+    pub(crate) fn rows(&self, first: usize, n: usize) -> &[T] {
+        let end = (first + n).min(self.n_rows);
+        &self.stored()[first.min(end) * self.c..end * self.c]
+    }
+
     /// Rows `first..` as they are stored, if reading does not change them.
     pub(crate) fn plain(&self, first: usize, n: usize) -> Option<&[T]> {
         match self.through {
@@ -315,6 +321,16 @@ impl<'a, T: Real> GradView<'a, T> {
 
     fn stored(&self) -> &[T] {
         self.gs.slice::<T>().expect("checked at construction")
+    }
+
+    /// Rows `first..first + n`, or those of them that exist, of all that is read of them: the gradient, and the
+    /// input of the norm.
+    pub(crate) fn rows(&self, first: usize, n: usize) -> [&[T]; 2] {
+        let end = (first + n).min(self.n_rows);
+        let rows = first.min(end) * self.c..end * self.c;
+        let norm =
+            self.norm.as_ref().map(|it| it.xs.slice::<T>().expect("checked at construction"));
+        [&self.stored()[rows.clone()], norm.map_or(&[], |it| &it[rows])]
     }
 
     /// Rows `first..` as they are stored, if reading does not change them.
