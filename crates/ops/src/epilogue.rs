@@ -56,17 +56,6 @@ impl Line {
     }
 }
 
-impl Lines {
-    /// The number of channels.
-    fn channels(&self) -> usize {
-        match self {
-            Lines::Identity(c) => *c,
-            Lines::Host(line) => line.scale.len(),
-            Lines::Card(..) => 0,
-        }
-    }
-}
-
 impl Epilogue {
     /// A norm with given statistics and its activation, same as
     /// [`batch_norm_fixed`](crate::batch_norm_fixed).
@@ -180,14 +169,19 @@ impl Epilogue {
         if inputs.iter().copied().chain(&it.plus).any(Value::is_on_tape) {
             bail!("an operation with an epilogue has no gradient");
         }
+        let check = |n: usize| match n == c {
+            true => Ok(()),
+            false => bail!("an epilogue for {n} channels does not match {c}"),
+        };
         let line = match &it.line {
             Lines::Card(_, line) => line.clone(),
-            Lines::Identity(n) if *n == c => card::Line::default(),
-            Lines::Host(line) if line.scale.len() == c => {
-                card::Line::upload(card, &line.scale, &line.shift)?
+            Lines::Identity(n) => {
+                check(*n)?;
+                card::Line::default()
             }
-            Lines::Host(_) | Lines::Identity(_) => {
-                bail!("an epilogue for {} channels does not match {c}", it.line.channels())
+            Lines::Host(line) => {
+                check(line.scale.len())?;
+                card::Line::upload(card, &line.scale, &line.shift)?
             }
         };
         let plus = it.plus.as_ref().map(|it| it.on_card(card)?.applied()).transpose()?;
@@ -214,20 +208,23 @@ impl Epilogue {
         if inputs.iter().copied().chain(plus).any(Value::is_on_tape) {
             bail!("an operation with an epilogue has no gradient");
         }
-        let n = it.line.channels();
+        let (n, line) = match &it.line {
+            Lines::Identity(n) => (*n, None),
+            Lines::Host(line) => (line.scale.len(), Some(line)),
+            Lines::Card(..) => {
+                bail!("an epilogue on a card does not match a value of the host")
+            }
+        };
         if n != c || plus.is_some_and(|it| it.dims() != dims) {
             bail!("an epilogue for {n} channels does not match {dims:?}");
         }
-        let lines = match (&it.line, bias) {
-            (Lines::Card(..), _) => {
-                bail!("an epilogue on a card does not match a value of the host")
-            }
-            (Lines::Identity(_), bias) => {
+        let lines = match (line, bias) {
+            (None, bias) => {
                 let shift = bias.map_or_else(|| vec![T::ZERO; c], <[T]>::to_vec);
                 Arc::new((vec![T::ONE; c], shift))
             }
-            (Lines::Host(line), None) => line.both()?,
-            (Lines::Host(line), Some(bias)) => {
+            (Some(line), None) => line.both()?,
+            (Some(line), Some(bias)) => {
                 let (scale, mut shift) = (cast::<T>(&line.scale), cast::<T>(&line.shift));
                 for ((shift, &scale), &bias) in shift.iter_mut().zip(&scale).zip(bias) {
                     *shift += scale * bias;

@@ -70,3 +70,30 @@ fn many_channels_take_the_wide_path() {
     let window = Window::square(3, 1, Padding::Same);
     check(&[&[1, 2, 2, 75], &[3, 3, 75]], |it| depthwise(&it[0], &it[1], window, None));
 }
+
+/// Results and the gradients of inputs this large are streamed; those of one image are not.
+#[test]
+fn a_large_batch_agrees_with_each_of_its_images() -> Result<()> {
+    let (dims, window) = ([2, 128, 256, 64], Window::square(3, 1, Padding::Same));
+    let tensor = |name: &str, dims: &[usize]| {
+        let of = |it: f64| it as f32;
+        let xs = numbers(name, dims.iter().product()).into_iter().map(of).collect::<Vec<_>>();
+        Tensor::from_vec(xs, dims, &Device::Cpu)
+    };
+    let k = Value::constant(tensor("k", &[3, 3, 64])?);
+    let run = |xs: &Tensor| -> Result<[Tensor; 2]> {
+        let (x, tape) = (Var::from_tensor(xs)?, Tape::default());
+        let ys = tape.export(&depthwise(&tape.leaf(&x), &k, window, None)?)?;
+        let grads = tape.backward(&ys.sqr()?.sum_all()?)?;
+        Ok([ys.detach(), grads.get(&x).expect("a gradient").clone()])
+    };
+    let xs = tensor("x", &dims)?;
+    let all = run(&xs)?;
+    for image in 0..dims[0] {
+        for (one, all) in run(&xs.narrow(0, image, 1)?.contiguous()?)?.iter().zip(&all) {
+            let (one, all) = (one.flatten_all()?, all.narrow(0, image, 1)?.flatten_all()?);
+            assert!(one.to_vec1::<f32>()? == all.to_vec1::<f32>()?, "image {image}");
+        }
+    }
+    Ok(())
+}
