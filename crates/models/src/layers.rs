@@ -360,19 +360,9 @@ impl SqueezeExcite {
     }
 
     pub(crate) fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
-        let conv = |xs: &Value, (weight, bias): &(Var, Var), activation: Activation| {
-            let c = weight.dims()[0];
-            let (weight, bias) = (pass.param(weight), pass.param(bias));
-            match pass {
-                Pass::Eval(_) => {
-                    let then = Epilogue::line(c, None, None, activation)?;
-                    ops::linear(xs, &weight, Some(&bias), Some(&then))
-                }
-                _ => ops::activate(&ops::linear(xs, &weight, Some(&bias), None)?, activation),
-            }
-        };
-        let squeezed = conv(&ops::global_avg_pool(xs)?, &self.reduce, self.activation)?;
-        ops::gate(xs, &conv(&squeezed, &self.expand, Activation::Sigmoid)?)
+        let param = |(weight, bias): &(Var, Var)| (pass.param(weight), pass.param(bias));
+        let (reduce, expand) = (param(&self.reduce), param(&self.expand));
+        ops::squeeze_excite(xs, (&reduce.0, &reduce.1), (&expand.0, &expand.1), self.activation)
     }
 }
 

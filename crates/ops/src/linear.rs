@@ -69,7 +69,7 @@ pub fn linear(
         let last = last.on_rows()?;
         let w = w.slice()?;
         let panels = weight.packed(|| Ok(Panels::of_columns(n_in, n_out, w)))?;
-        let (ys, moments) = forward(&view, &panels, last.as_ref(), n_out, needs_moments);
+        let (ys, moments) = product(&view, &panels, last.as_ref(), n_out, needs_moments);
         Ok::<_, candle::Error>((tensor(ys, &out_dims)?, moments))
     })?;
 
@@ -147,7 +147,8 @@ const FEW_ROWS: usize = 32;
 /// takes as long as twenty.
 const WORTH_SHARING: usize = 1024 * 1024;
 
-fn forward<T: Real>(
+/// The product of all rows and a matrix, and the moments of its columns.
+pub(crate) fn product<T: Real>(
     xs: &View<'_, T>,
     weight: &Panels<T>,
     last: Option<&OnRows<'_, T>>,
