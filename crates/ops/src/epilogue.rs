@@ -245,6 +245,16 @@ pub(crate) struct Ready<T> {
 }
 
 impl<T: Real> Ready<T> {
+    /// A bias `[c]`, whose numbers are kept, and an activation.
+    pub(crate) fn of_bias(bias: &Value, activation: Activation) -> Result<Ready<T>> {
+        let lines = bias.packed(|| {
+            let bias = bias.tensor()?;
+            let shift = Reading::of(&bias).slice::<T>()?.to_vec();
+            Ok((vec![T::ONE; shift.len()], shift))
+        })?;
+        Ok(Ready { lines: Some(lines), activation, plus: None })
+    }
+
     /// The epilogue for rows; `None` if there is nothing to apply.
     pub(crate) fn on_rows(&self) -> Result<Option<OnRows<'_, T>>> {
         let Some((scale, shift)) = self.lines.as_deref() else { return Ok(None) };

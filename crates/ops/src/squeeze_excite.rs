@@ -7,12 +7,10 @@
 //! At inference, where the operation before has computed the means, both layers are one operation: they are so small
 //! that what an operation costs beside its arithmetic took longer.
 
-use std::sync::Arc;
-
 use candle::{Result, Tensor, bail};
 
 use crate::{
-    Activation, Epilogue, Value, activate,
+    Activation, Value, activate,
     epilogue::Ready,
     gate, global_avg_pool, linear,
     linear::product,
@@ -76,11 +74,7 @@ fn layer<T: Real>(
         let weight = weight.tensor()?;
         Ok(Panels::<T>::of_columns(n_in, n_out, Reading::of(&weight).slice()?))
     })?;
-    let last: Arc<Ready<T>> = bias.packed(|| {
-        let (then, bias) = (Epilogue::line(n_out, None, None, activation)?, bias.tensor()?);
-        let bias = Reading::of(&bias);
-        Epilogue::ready(Some(&then), &[], Some(bias.slice()?), &[n, n_out])
-    })?;
+    let last = Ready::<T>::of_bias(bias, activation)?;
     let ys = product(&View::of(xs, None)?, &panels, last.on_rows()?.as_ref(), n_out, false).0;
     tensor(ys, &[n, n_out])
 }
