@@ -9,7 +9,7 @@ use crate::{
     Activation, Epilogue, Form, Output, Padding, Pass, Prepacked, Value, Window, activate,
     adaptive_avg_pool, add, avg_pool, batch_norm_fixed, concat, conv2d, depthwise, drop_path,
     dropout, expand_depthwise, gate, global_avg_pool, l2_normalise, layer_norm, linear, max_pool,
-    scale_and_shift,
+    scale_and_shift, squeeze_excite,
 };
 
 fn tensor(name: &str, dims: &[usize]) -> Result<Tensor> {
@@ -37,6 +37,9 @@ fn network(images: &Value) -> Result<Value> {
     let a = conv2d(images, &pass.param(&first), square(3, 2, same), Some(&then))?;
     let then = norm("b", 8, Relu6)?;
     let b = depthwise(&a, &value("k", &[3, 3, 8])?, square(3, 1, symmetric), Some(&then))?;
+    let reduce = (&value("reduce", &[3, 8])?, &value("reduce bias", &[3])?);
+    let excite = (&value("excite", &[8, 3])?, &value("excite bias", &[8])?);
+    let b = squeeze_excite(&b, reduce, excite, Relu)?;
     let (between, then) = (norm("c", 12, Silu)?, norm("d", 12, Plain)?);
     let expand = value("expand", &[12, 1, 1, 8])?;
     let kernel = value("wide", &[5, 5, 12])?;
