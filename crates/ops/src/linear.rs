@@ -219,6 +219,7 @@ fn backward<T: Real>(xs: &View<'_, T>, gs: &GradView<'_, T>, w: &[T], needs: Nee
                     let steps = if needs.dx { 0..n } else { 0..0 };
                     for done in steps.step_by(per_step) {
                         let (from, n) = (first + done, per_step.min(n - done));
+                        // What the step through the prologue reads of these rows, else of the next block.
                         let next = if sums.is_some() { xs.rows(from, n) } else { next_gs };
                         let gs = Left::rows(&gs[done * n_out..], n, n_out, n_out).before(next);
                         let dx = &mut dx[(from - rows.start) * n_in..][..n * n_in];
