@@ -89,3 +89,20 @@ macro_rules! lanes_kernel {
     };
 }
 pub(crate) use lanes_kernel;
+
+/// Runs a block for each index below a constant, of at most twelve, as straight code: an array that is accessed at
+/// constant indices alone stays in registers. A loop may be left as one, and then the array is in memory from its
+/// first use.
+macro_rules! unrolled {
+    ($n:expr, $idx:ident => $body:block) => {
+        crate::kernel::unrolled!(@$n, $idx, $body, 0 1 2 3 4 5 6 7 8 9 10 11)
+    };
+    (@$n:expr, $idx:ident, $body:block, $($at:literal)+) => {
+        const { assert!($n <= 12, "more indices than are unrolled") };
+        $(if $at < $n {
+            let $idx: usize = $at;
+            $body
+        })+
+    };
+}
+pub(crate) use unrolled;

@@ -17,7 +17,7 @@ pub(crate) use rows::{Maps, Rows};
 use crate::{
     epilogue::Last,
     isa::Isa,
-    kernel::lanes_kernel,
+    kernel::{lanes_kernel, unrolled},
     lanes::{Lanes, prefetch, prefetch_far},
     real::Real,
     target::Target,
@@ -302,13 +302,13 @@ unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usi
         }
         let mut sums = [[V::splat(T::ZERO); VECS]; ROWS];
         if is_continued {
-            for (sums, at) in sums.iter_mut().zip(at) {
-                let from = c.add(at);
-                for (vec, sum) in sums.iter_mut().enumerate() {
+            unrolled!(ROWS, row => {
+                let from = c.add(at[row]);
+                unrolled!(VECS, vec => {
                     let first = vec * V::LANES;
-                    *sum = V::load_some(from.add(first), n_cols - first);
-                }
-            }
+                    sums[row][vec] = V::load_some(from.add(first), n_cols - first);
+                });
+            });
         }
         let first_b = b.data.as_ptr().add(b.layout.at(col));
         let pieces = || a.pieces.iter().zip(b.pieces).map(|(&a, &b)| (a, first_b.wrapping_add(b)));
@@ -319,25 +319,27 @@ unsafe fn tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usi
             for (piece, b_rows) in pieces() {
                 let a_rows = (a_rows.map(|it| it.wrapping_add(piece)), 1);
                 let b_rows = (b_rows, b.layout.row);
-                add_tile(&mut sums, a.n_cols, a_rows, b_rows, (&mut ahead, prefetch_row));
+                sums = add_tile(sums, a.n_cols, a_rows, b_rows, (&mut ahead, prefetch_row));
             }
         } else {
             let first_a = a.data.as_ptr().wrapping_add(a.rows.begin(row));
             for (piece, b_rows) in pieces() {
                 let a_rows = std::array::from_fn(|idx| first_a.wrapping_add(piece + idx));
                 let (a_rows, b_rows) = ((a_rows, a.col_stride), (b_rows, b.layout.row));
-                add_tile(&mut sums, a.n_cols, a_rows, b_rows, (&mut ahead, prefetch_row));
+                sums = add_tile(sums, a.n_cols, a_rows, b_rows, (&mut ahead, prefetch_row));
             }
         }
         match &end {
-            // A copy, which the epilogue reads from memory; the sums stay in registers.
-            End::Epilogue(it) if has_many::<V>() => {
-                let sums = sums;
-                it.store(&sums, c, &at, (col, n_cols), (V::LANES, V::LANES));
+            End::Epilogue(it) => {
+                // A copy, which the epilogue reads from memory; the sums stay in registers.
+                let mut copy = [[V::splat(T::ZERO); VECS]; ROWS];
+                unrolled!(ROWS, row => {
+                    unrolled!(VECS, vec => { copy[row][vec] = sums[row][vec]; });
+                });
+                it.store(&copy, c, &at, (col, n_cols), (V::LANES, V::LANES));
             }
-            End::Epilogue(it) => it.store(&sums, c, &at, (col, n_cols), (V::LANES, V::LANES)),
-            End::Add => store_tile::<T, V, ROWS, VECS, true>(&sums, c, &at, n_cols),
-            End::Store => store_tile::<T, V, ROWS, VECS, false>(&sums, c, &at, n_cols),
+            End::Add => store_tile::<T, V, ROWS, VECS, true>(sums, c, &at, n_cols),
+            End::Store => store_tile::<T, V, ROWS, VECS, false>(sums, c, &at, n_cols),
         }
     }
     ROWS
@@ -354,26 +356,26 @@ unsafe fn store_tile<
     const VECS: usize,
     const ADDS: bool,
 >(
-    sums: &[[V; VECS]; ROWS],
+    sums: [[V; VECS]; ROWS],
     c: *mut T,
     at: &[usize; ROWS],
     n_cols: usize,
 ) {
     let is_whole = n_cols == VECS * V::LANES;
-    for (sums, at) in sums.iter().zip(at) {
-        for (vec, sum) in sums.iter().enumerate() {
+    unrolled!(ROWS, row => {
+        unrolled!(VECS, vec => {
             // SAFETY: guaranteed by the caller; at least one number, since a strip is no wider than its columns.
             unsafe {
-                let to = c.add(at + vec * V::LANES);
+                let to = c.add(at[row] + vec * V::LANES);
                 let some = if is_whole { V::LANES } else { n_cols - vec * V::LANES };
-                let mut sum = *sum;
+                let mut sum = sums[row][vec];
                 if ADDS {
                     sum = sum.mul_add(V::splat(T::ONE), V::load_some(to, some));
                 }
                 sum.store_some(to, some);
             }
-        }
-    }
+        });
+    });
 }
 
 /// What a tile prefetches while it multiplies, a little at a time: a processor waits for few lines at once.
@@ -393,19 +395,18 @@ const fn has_many<V: Lanes>() -> bool {
     V::LANES * size_of::<V::Number>() >= 64
 }
 
-/// Adds the products of `depth` columns and rows to the sums of a tile, and prefetches what is ahead.
+/// Adds the products of `depth` columns and rows to the sums of a tile, which stay in registers, and prefetches what
+/// is ahead.
 #[inline(always)]
 unsafe fn add_tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS: usize>(
-    sums: &mut [[V; VECS]; ROWS],
+    mut tile: [[V; VECS]; ROWS],
     depth: usize,
     (a, a_step): ([*const T; ROWS], usize),
     (mut b, b_step): (*const T, usize),
     (ahead, prefetch_row): (&mut Ahead<T>, impl Fn(usize)),
-) {
+) -> [[V; VECS]; ROWS] {
     // SAFETY: guaranteed by the caller.
     unsafe {
-        // By value, so that they stay in registers.
-        let mut tile = *sums;
         let mut at = 0;
         // Not a closure: one that is not inlined is not compiled for the instruction set, and each of its
         // products becomes a call.
@@ -446,8 +447,8 @@ unsafe fn add_tile<T: Real, V: Lanes<Number = T>, const ROWS: usize, const VECS:
         for _ in 0..depth % UNROLLED {
             step!();
         }
-        *sums = tile;
     }
+    tile
 }
 
 /// Unrolled steps of a tile.
