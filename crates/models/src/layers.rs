@@ -1,7 +1,7 @@
 //! The layers of backbones.
 
 use candle::{Result, Var};
-use ops::{Activation, Epilogue, Padding, Pass, RunningStatistics, Value, Window};
+use ops::{Activation, Epilogue, Padding, Pass, RunningStatistics, Training, Value, Window};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -190,6 +190,11 @@ impl BatchNorm {
         })
     }
 
+    fn running(&self, pass: &Training<'_>) -> RunningStatistics<'_> {
+        let momentum = pass.momentum.unwrap_or(self.settings.momentum);
+        RunningStatistics { mean: &self.running_mean, variance: &self.running_var, momentum }
+    }
+
     /// The epilogue of a convolution at inference: this norm with its running statistics, and `activation`.
     pub(crate) fn epilogue(&self, pass: &Pass<'_>, activation: Activation) -> Result<Epilogue> {
         let (gamma, beta) = (pass.param(&self.weight), pass.param(&self.bias));
@@ -201,14 +206,10 @@ impl BatchNorm {
 impl Layer for BatchNorm {
     fn forward(&self, xs: &Value, pass: &Pass<'_>) -> Result<Value> {
         let (gamma, beta) = (pass.param(&self.weight), pass.param(&self.bias));
-        let NormSettings { eps, momentum, .. } = self.settings;
+        let eps = self.settings.eps;
         match pass {
             Pass::Train(it) if !it.tape.is_frozen(&self.weight) => {
-                let running = RunningStatistics {
-                    mean: &self.running_mean,
-                    variance: &self.running_var,
-                    momentum: it.momentum.unwrap_or(momentum),
-                };
+                let running = self.running(it);
                 ops::batch_norm_running(xs, &gamma, &beta, running, eps, self.activation)
                     .map_err(|err| err.context(self.path.clone()))
             }
@@ -267,6 +268,22 @@ impl ConvNorm {
                 let (weight, window) = (pass.param(&depthwise.conv.weight), depthwise.conv.window);
                 let expand = (&pass.param(&self.conv.weight), &then(self)?);
                 ops::expand_depthwise(xs, expand, &weight, window, &then(depthwise)?)
+            }
+            Pass::Train(it) if !it.tape.is_frozen(&self.norm.weight) => {
+                let (expand, weight) = (&self.conv.weight, &depthwise.conv.weight);
+                let [expand, weight, gamma, beta] =
+                    [expand, weight, &self.norm.weight, &self.norm.bias].map(|it| pass.param(it));
+                let norm = ops::BatchNorm {
+                    gamma: &gamma,
+                    beta: &beta,
+                    running: self.norm.running(it),
+                    eps: self.norm.settings.eps,
+                    activation: self.norm.activation,
+                };
+                let window = depthwise.conv.window;
+                let ys = ops::expand_norm_depthwise(xs, (&expand, norm), &weight, window)
+                    .map_err(|err| err.context(self.norm.path.clone()))?;
+                depthwise.norm.forward(&ys, pass)
             }
             _ => depthwise.forward(&self.forward(xs, pass)?, pass),
         }

@@ -40,14 +40,7 @@ pub fn batch_norm(
         bail!("batch_norm: its moments would be of the host: on a card it is `batch_norm_running`");
     }
     let n_channels = gamma.raw()?.elem_count();
-    let count = xs.raw()?.elem_count() / n_channels;
-    if count < 2 {
-        bail!(
-            "batch norm in training needs more than one value per channel, got {:?}: \
-             use a larger batch or larger images, or drop the last short batch",
-            xs.dims()
-        );
-    }
+    check_count(xs.dims(), xs.raw()?.elem_count() / n_channels)?;
     let x = xs.tensor()?;
     let moments = match xs.moments() {
         Some(it) => it.clone(),
@@ -55,6 +48,17 @@ pub fn batch_norm(
     };
     let ys = normalise(xs, x, gamma, beta, moments.clone(), eps, activation, true)?;
     Ok((ys, moments))
+}
+
+/// A batch needs two values for each channel.
+pub(crate) fn check_count(dims: &[usize], count: usize) -> Result<()> {
+    if count < 2 {
+        bail!(
+            "batch norm in training needs more than one value per channel, got {dims:?}: \
+             use a larger batch or larger images, or drop the last short batch"
+        );
+    }
+    Ok(())
 }
 
 /// The running statistics of a norm, and the weight of each batch in them.
@@ -79,15 +83,22 @@ pub fn batch_norm_running(
     eps: f64,
     activation: Activation,
 ) -> Result<Value> {
-    let RunningStatistics { mean, variance, momentum } = running;
     if let Some(card) = Value::card_of(&[xs, gamma, beta]) {
+        let RunningStatistics { mean, variance, momentum } = running;
         let running = (mean.as_tensor(), variance.as_tensor(), momentum);
         return card::batch_norm(&card, xs, (gamma, beta), running, eps, activation);
     }
     let (ys, moments) = batch_norm(xs, gamma, beta, eps, activation)?;
-    update_running(mean, moments.mean.iter().copied(), momentum)?;
-    update_running(variance, moments.unbiased_variance(), momentum)?;
+    running.update(&moments)?;
     Ok(ys)
+}
+
+impl RunningStatistics<'_> {
+    /// Moves them towards the moments of a batch.
+    pub(crate) fn update(&self, moments: &Moments) -> Result<()> {
+        update_running(self.mean, moments.mean.iter().copied(), self.momentum)?;
+        update_running(self.variance, moments.unbiased_variance(), self.momentum)
+    }
 }
 
 /// Moves a running statistic towards a batch's: (1 - momentum)·old + momentum·new.
@@ -178,22 +189,16 @@ fn normalise(
             }
             _ => by_dtype!("batch_norm", x, T => gradient_sums::<T>(&x, &prologue, &grad))?,
         };
-        // Σ d is the gradient of β; Σ d·(x - μ) / √(σ² + ε) is that of γ.
-        let (d_beta, d_gamma) = sums.split_at(c);
-        let d_gamma: Vec<f64> = d_gamma.iter().zip(&inverse).map(|(sum, i)| sum * i).collect();
+        let Backward { d_gamma, d_beta, slope, at_mean } =
+            Backward::of(&sums, &inverse, &prologue.scale, count);
         let vector = |xs: &[f64]| {
             by_dtype!("batch_norm", x, T => tensor(cast::<T>(xs), &[c])).map(Grad::plain)
         };
         slots.give(gamma_slot, || vector(&d_gamma))?;
-        slots.give(beta_slot, || vector(d_beta))?;
-        // dx = scale (d - mean(d) - x̂ mean(d x̂)), with x̂ = (x - μ) inverse: affine in x.
+        slots.give(beta_slot, || vector(&d_beta))?;
         // With fixed statistics the two means are absent.
         let line = |idx: usize| match from_batch {
-            true => {
-                let slope = -prologue.scale[idx] * d_gamma[idx] / count * inverse[idx];
-                let at_mean = -prologue.scale[idx] * d_beta[idx] / count;
-                (slope, at_mean - slope * prologue.center[idx])
-            }
+            true => (slope[idx], at_mean[idx] - slope[idx] * prologue.center[idx]),
             false => (0.0, 0.0),
         };
         let (slope, offset): (Vec<f64>, Vec<f64>) = (0..c).map(line).unzip();
@@ -213,6 +218,32 @@ fn normalise(
     match activation {
         Activation::None => Ok(ys),
         _ => ys.then_recorded(&[], || Ok(Op::Activate(activation))),
+    }
+}
+
+/// The backward pass of a norm with the statistics of a batch, for each channel: with the gradient d before the
+/// activation,
+///
+/// dx = scale·(d - mean(d) - x̂·mean(d·x̂)) = scale·d + slope·(x - μ) + at_mean, where x̂ = (x - μ) / √(σ² + ε).
+pub(crate) struct Backward {
+    pub(crate) d_gamma: Vec<f64>,
+    pub(crate) d_beta: Vec<f64>,
+    pub(crate) slope: Vec<f64>,
+    pub(crate) at_mean: Vec<f64>,
+}
+
+impl Backward {
+    /// - `sums`: Σ d and Σ d·(x - μ).
+    /// - `inverse`: 1 / √(σ² + ε).
+    /// - `count`: the number of values of a channel.
+    pub(crate) fn of(sums: &[f64], inverse: &[f64], scale: &[f64], count: f64) -> Backward {
+        let (d_beta, d_gamma) = sums.split_at(scale.len());
+        // Σ d is the gradient of β; Σ d·x̂ is that of γ.
+        let d_gamma: Vec<f64> = d_gamma.iter().zip(inverse).map(|(sum, i)| sum * i).collect();
+        let of_gamma = scale.iter().zip(&d_gamma).zip(inverse);
+        let slope = of_gamma.map(|((scale, d), i)| -scale * d / count * i).collect();
+        let at_mean = scale.iter().zip(d_beta).map(|(scale, d)| -scale * d / count).collect();
+        Backward { d_gamma, d_beta: d_beta.to_vec(), slope, at_mean }
     }
 }
 

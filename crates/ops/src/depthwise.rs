@@ -6,14 +6,17 @@
 //! of the input use the same loop over different taps: each number of the result gathers its taps, eight
 //! neighbours and one register of channels at a time.
 
+mod gradients;
 mod kernels;
 mod tiles;
 
 use std::ops::Range;
 
-use candle::{Result, Tensor, bail};
-use kernels::{Correlation, Results, correlate_rows, gather_rows, row_sums};
-use tiles::{groups, parts, tiles};
+use candle::{Result, bail};
+pub(crate) use gradients::Gradients;
+use kernels::{Results, gather_rows, row_sums};
+use tiles::parts;
+pub(crate) use tiles::{groups, tiles};
 
 use crate::{
     Epilogue, Moments, Value, Window,
@@ -22,7 +25,6 @@ use crate::{
     epilogue::OnRows,
     frame::{Frame, PrologueBackward},
     graph::Op,
-    linear,
     matmul::{End, Left, Maps, Panels, Rows, multiply, padded},
     pool::add_rows,
     profiler::{Event, Phase, record},
@@ -30,7 +32,7 @@ use crate::{
     real::{Reading, Real, by_dtype, tensor},
     stream::streamed,
     target::Target,
-    window::{Grid, phases},
+    window::Grid,
 };
 
 /// Convolves each channel with its own kernel.
@@ -93,85 +95,24 @@ pub fn depthwise(
             })
         })
     })?;
-    let ys = ys.with_moments(moments).with_means(means).recorded(&[xs], || op(weight, &grid))?;
+    let ys = ys
+        .with_moments(moments)
+        .with_means(means)
+        .recorded(&[xs], || recorded_op(weight, &grid))?;
     Epilogue::recorded(then, ys)
 }
 
 /// The operation in the graph.
-fn op(weight: &Value, grid: &Grid) -> Result<Op> {
+pub(crate) fn recorded_op(weight: &Value, grid: &Grid) -> Result<Op> {
     let weight = weight.weight()?.map(|it| it.permute((2, 0, 1))?.unsqueeze(3))?;
     let groups = weight.tensor.dims()[0];
     Ok(Op::Conv { weight, bias: None, sliding: grid.sliding(), groups })
 }
 
-/// A 1x1 convolution followed by a depthwise convolution, fused: the intermediate result is never stored,
-/// each block of rows is computed when the depthwise convolution reads it. For inference only.
-///
-/// - `xs`: `[n, h, w, in]`.
-/// - `expand`: `[c, 1, 1, in]`, and its epilogue.
-/// - `weight`: `[kh, kw, c]`.
-/// - returns: `[n, h', w', c]`.
-pub fn expand_depthwise(
-    xs: &Value,
-    (expand, between): (&Value, &Epilogue),
-    weight: &Value,
-    window: Window,
-    then: &Epilogue,
-) -> Result<Value> {
-    if Value::card_of(&[xs, expand, weight]).is_some() {
-        let wide = linear(xs, expand, None, Some(between))?;
-        return depthwise(&wide, weight, window, Some(then));
-    }
-    let (x, e, k) = (xs.raw()?, expand.tensor()?, weight.tensor()?);
-    let (n, h, w, n_in) = x.dims4()?;
-    let [kh, kw] = window.kernel;
-    let c = e.dims()[0];
-    if e.elem_count() != c * n_in || k.dims() != [kh, kw, c] {
-        bail!(
-            "expand_depthwise: the shapes {:?}, {:?} and {:?} do not match",
-            xs.dims(),
-            e.dims(),
-            k.dims()
-        );
-    }
-    let grid = window.on(n, [h, w])?;
-    let _recording = record(|| Event {
-        kind: format!("1x1 and depthwise {kh}x{kw}"),
-        shape: format!("{h}x{w}x{n_in} -> {c}, stride {}", grid.stride),
-        phase: Phase::Forward,
-        flops: 2 * c * (n * h * w * n_in + grid.n_out() * kh * kw),
-        numbers: n * h * w * n_in + c * n_in + grid.n_out() * c,
-    });
-    let prologue = xs.prologue().cloned();
-    let ys = by_dtype!("expand_depthwise", x, T => {
-        let e = Reading::of(&e);
-        let e = e.slice::<T>()?;
-        let last = Epilogue::ready::<T>(Some(between), &[xs, expand], None, &[n, h, w, c])?;
-        let Some(last) = last.on_rows()?.filter(OnRows::is_of_channels) else {
-            bail!("expand_depthwise: nothing can be added between the two convolutions");
-        };
-        let xs_view = View::<T>::of(&x, prologue.as_ref())?;
-        let panels = expand.packed(|| Ok(Panels::of_columns(n_in, c, e)))?;
-        let source = Source::Expanded { xs: xs_view, weight: &panels, last };
-        convolve(&source, &[xs, expand], weight, &grid, Some(then))
-    })?;
-    if !xs.is_traced() {
-        return Ok(ys);
-    }
-    // The two convolutions, as if the result of the first were stored.
-    let wide = Tensor::zeros((), x.dtype(), x.device())?.broadcast_as((n, h, w, c))?;
-    let linear = || {
-        let matrix = expand.weight()?.map(|it| it.reshape((c, n_in)))?;
-        Ok(Op::Linear { weight: matrix, bias: None })
-    };
-    let wide = Epilogue::recorded(Some(between), Value::constant(wide).recorded(&[xs], linear)?)?;
-    Epilogue::recorded(Some(then), ys.recorded(&[&wide], || op(weight, &grid))?)
-}
-
 /// The result of a forward pass, with its moments and means.
 ///
 /// - `inputs`: the values that `source` reads.
-fn convolve<T: Real>(
+pub(crate) fn convolve<T: Real>(
     source: &Source<'_, T>,
     inputs: &[&Value],
     weight: &Value,
@@ -198,7 +139,7 @@ fn convolve<T: Real>(
 /// The kernel, with its channels padded.
 struct PaddedKernel<T>(Vec<T>);
 
-fn pad_kernel<T: Real>(k: &[T], c: usize) -> Vec<T> {
+pub(crate) fn pad_kernel<T: Real>(k: &[T], c: usize) -> Vec<T> {
     let wide = padded(c);
     let mut all = vec![T::ZERO; k.len() / c * wide];
     for (to, from) in all.chunks_exact_mut(wide).zip(k.chunks_exact(c)) {
@@ -289,7 +230,7 @@ fn row_parts(grid: &Grid, c: usize) -> Vec<Part> {
 }
 
 /// The input of a forward pass.
-enum Source<'a, T> {
+pub(crate) enum Source<'a, T> {
     Stored(View<'a, T>),
     /// Rows times a matrix, computed when they are read.
     Expanded {
@@ -366,80 +307,33 @@ fn backward<T: Real>(
     grid: &Grid,
     (needs_dx, needs_dw): (bool, bool),
 ) -> (Vec<T>, Vec<T>, Option<BackwardSums>) {
-    let ([oh, ow], [kh, kw], [h, w], stride) = (grid.out, grid.kernel, grid.size, grid.stride);
+    let ([oh, ow], [kh, kw], [h, w]) = (grid.out, grid.kernel, grid.size);
     let c = xs.c;
     let (k, wide) = (pad_kernel(k, c), padded(c));
     let tiles = tiles(grid, c);
     let write_dx = |idx: usize, dx: &mut [T]| {
         let (image, rows) = tiles[idx].clone();
-        let own = grid.own(&rows);
         let mut dw = if needs_dw { vec![T::ZERO; kh * kw * wide] } else { Vec::new() };
         let mut sums = xs.backward_sums().filter(|_| needs_dx);
         for group in groups(grid, 0..c) {
-            let n = group.len();
-            let of_gs = Frame::of_gradients(grid, &rows, needs_dx.then_some(&own), padded(n));
-            let of_xs = Frame::receptive_field(grid, &rows, padded(n));
-            let gather_dx = |g_frame: &[T], dx: &mut [T]| {
-                for (y, x) in phases(stride) {
-                    // The first row of the phase, and the number of its rows.
-                    let first = own.start + (y + stride - own.start % stride) % stride;
-                    let (n_rows, n_cols) = (
-                        own.end.saturating_sub(first).div_ceil(stride),
-                        w.saturating_sub(x).div_ceil(stride),
-                    );
-                    if n_rows == 0 || n_cols == 0 {
-                        continue;
-                    }
-                    let out = (first / stride) as isize;
-                    let tap = |(ky, row): (usize, isize), (kx, col): (usize, isize)| {
-                        (of_gs.at(out + row, col), (ky * kw + kx) * wide + group.start)
-                    };
-                    let cols = grid.taps_of_phase(1, x);
-                    let rows = grid.taps_of_phase(0, y).into_iter();
-                    let taps: Vec<_> =
-                        rows.flat_map(|row| cols.iter().map(move |&col| tap(row, col))).collect();
-                    let of = Results {
-                        n_rows,
-                        n_cols,
-                        from_row: of_gs.row_len(),
-                        from_col: of_gs.c,
-                        into_row: stride * w * c,
-                        into_col: stride * c,
-                        last: None,
-                    };
-                    let begin = ((first - own.start) * w + x) * c + group.start;
-                    gather_rows(g_frame, &k, &taps, of, (&mut dx[begin..]).into(), n);
-                }
-            };
+            let tile = Gradients::new(grid, &rows, (c, group.clone()), needs_dx);
+            let Gradients { of_gs, of_xs, .. } = &tile;
             T::with_scratch(of_gs.len(), |g_frame| {
-                of_gs.fill(g_frame, grid.out, n, |row, to| {
+                of_gs.fill(g_frame, grid.out, group.len(), |row, to| {
                     gs.read_channels((image * oh + row) * ow, group.clone(), to, of_gs.c);
                 });
                 if needs_dx {
-                    gather_dx(g_frame, dx);
+                    tile.of_input(g_frame, &k, &mut dx[group.start..], c);
                 }
-                let (own, channels, sums) = (own.clone(), group.clone(), sums.as_mut());
+                let (own, channels, sums) = (tile.own.clone(), group.clone(), sums.as_mut());
                 let prologue_backward =
                     PrologueBackward { image, own, channels, dx: &mut *dx, sums };
                 if !needs_dw {
                     return prologue_backward.run(xs, grid, None);
                 }
                 T::with_scratch(of_xs.len(), |x_frame| {
-                    prologue_backward.run(xs, grid, Some((&of_xs, &mut *x_frame)));
-                    let top = (rows.start * stride) as isize - grid.before[0] as isize;
-                    let left = -(grid.before[1] as isize);
-                    let of = Correlation {
-                        n_rows: rows.len(),
-                        n_cols: ow,
-                        g_row: of_gs.row_len(),
-                        x_row: of_xs.row_len(),
-                        stride,
-                        c: of_gs.c,
-                    };
-                    let gs = &g_frame[of_gs.at(rows.start as isize, 0)..];
-                    let xs = &x_frame[of_xs.at(top, left)..];
-                    let dw = &mut dw[group.start..];
-                    correlate_rows(xs, gs, of, grid.kernel, dw, wide);
+                    prologue_backward.run(xs, grid, Some((of_xs, &mut *x_frame)));
+                    tile.of_kernel(x_frame, g_frame, &mut dw);
                 });
             });
         }

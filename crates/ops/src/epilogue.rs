@@ -274,7 +274,12 @@ pub(crate) struct OnRows<'a, T> {
     plus: Option<Reading<'a>>,
 }
 
-impl<T: Real> OnRows<'_, T> {
+impl<'a, T: Real> OnRows<'a, T> {
+    /// An affine function of each channel, and an activation.
+    pub(crate) fn of_line(scale: &'a [T], shift: &'a [T], activation: Activation) -> OnRows<'a, T> {
+        OnRows { scale, shift, activation, plus: None }
+    }
+
     /// Whether it depends on the channel alone, and not on the row.
     pub(crate) fn is_of_channels(&self) -> bool {
         self.plus.is_none()

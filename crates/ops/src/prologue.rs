@@ -19,6 +19,7 @@
 mod add;
 mod deferred;
 mod kernels;
+mod step;
 mod view;
 
 use std::{ops::Range, rc::Rc};
@@ -27,6 +28,7 @@ use candle::{Result, Tensor};
 
 pub(crate) use add::add;
 pub(crate) use deferred::{Before, GateSums, Grad, NormBackward, Prologue};
+pub(crate) use step::Step;
 pub(crate) use view::{BackwardSums, GradView, View};
 
 use crate::{

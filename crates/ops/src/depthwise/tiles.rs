@@ -13,7 +13,7 @@ use crate::{
 const FRAME: usize = 160 * 1024;
 
 /// The groups of channels that are processed together.
-pub(super) fn groups(grid: &Grid, of: Range<usize>) -> Vec<Range<usize>> {
+pub(crate) fn groups(grid: &Grid, of: Range<usize>) -> Vec<Range<usize>> {
     let wide = group_len(grid, of.len());
     of.clone().step_by(wide).map(|first| first..(first + wide).min(of.end)).collect()
 }
@@ -61,7 +61,7 @@ fn rows_that_fit(grid: &Grid, c: usize) -> usize {
 }
 
 /// The tiles: an image, and its output rows that are processed together.
-pub(super) fn tiles(grid: &Grid, c: usize) -> Vec<(usize, Range<usize>)> {
+pub(crate) fn tiles(grid: &Grid, c: usize) -> Vec<(usize, Range<usize>)> {
     let (oh, tile) = (grid.out[0], tile_rows(grid, c));
     let of_image = (0..oh).step_by(tile).map(|first| first..(first + tile).min(oh));
     (0..grid.n).flat_map(|n| of_image.clone().map(move |rows| (n, rows))).collect()

@@ -214,6 +214,7 @@ fn recording_changes_no_bit() -> Result<()> {
 const OTHERS: &[&str] = &[
     "batch_norm",
     "batch_norm_running",
+    "expand_norm_depthwise",
     "normalise_on_card",
     "keep_freed_memory",
     "log_sum_exp_of",
