@@ -78,8 +78,9 @@ pub fn expand_norm_depthwise(
     depthwise::depthwise(&wide, weight, window, None)
 }
 
-/// Numbers of an intermediate result that no cache holds.
-const LARGE: usize = 4 << 20;
+/// Numbers of the result for one image, 1 MiB in `f32`: a batch of it fits no cache. Of one image, so that memory is
+/// linear in the size of the batch.
+const LARGE: usize = 256 * 1024;
 
 /// Input channels for which multiplying again takes no longer than storing and reading.
 const NARROW: usize = 24;
@@ -87,7 +88,7 @@ const NARROW: usize = 24;
 /// Whether the product of these shapes is not stored.
 fn is_worth(xs: &[usize], expand: &[usize]) -> bool {
     match (xs, expand) {
-        (&[n, h, w, n_in], &[c, ..]) => n * h * w * c >= LARGE && n_in <= NARROW,
+        (&[_, h, w, n_in], &[c, ..]) => h * w * c >= LARGE && n_in <= NARROW,
         _ => false,
     }
 }
