@@ -25,6 +25,7 @@ use crate::{
     covariance::Covariance,
     depthwise::{self, Gradients, Source, convolve, groups, pad_kernel, tiles},
     epilogue::OnRows,
+    isa::Isa,
     linear,
     matmul::{End, Layout, Left, PAD, Panels, Right, Rows, multiply, padded},
     moments::lines,
@@ -51,7 +52,8 @@ pub struct BatchNorm<'a> {
 
 /// A 1x1 convolution, its norm and activation, and a depthwise convolution, in training.
 ///
-/// Where the result of the 1x1 convolution is large it is never stored, which depends on the shapes alone.
+/// Where the result of the 1x1 convolution is large it is never stored, which depends on the shapes and the instruction
+/// set alone.
 ///
 /// - `xs`: `[n, h, w, in]`.
 /// - `expand`: `[c, 1, 1, in]`, and its norm.
@@ -85,9 +87,10 @@ const LARGE: usize = 256 * 1024;
 /// Input channels for which multiplying again takes no longer than storing and reading.
 const NARROW: usize = 24;
 
-/// Whether the product of these shapes is not stored.
+/// Whether the product of these shapes is not stored. With AVX2 multiplying again takes longer than memory.
 fn is_worth(xs: &[usize], expand: &[usize]) -> bool {
     match (xs, expand) {
+        _ if Isa::chosen() != Isa::Avx512 => false,
         (&[_, h, w, n_in], &[c, ..]) => h * w * c >= LARGE && n_in <= NARROW,
         _ => false,
     }
