@@ -108,13 +108,17 @@ fn large_maps_are_fused_and_agree() -> Result<()> {
         Var::from_tensor(&tensor(name, dims)?.to_dtype(candle::DType::F32)?)
     };
     let vars = names.iter().zip(shapes).map(var).collect::<Result<Vec<_>>>()?;
-    let got =
-        results(&vars, |it, norm| expand_norm_depthwise(&it[0], (&it[1], norm), &it[4], window))?;
     let want = results(&vars, |it, norm| one_by_one(it, norm, window))?;
-    for (idx, (got, want)) in got.iter().zip(&want).enumerate() {
-        let largest = |it: &Tensor| it.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>();
-        let (apart, all) = (largest(&(got - want)?)?, largest(want)?);
-        assert!(apart <= 2e-5 * all, "{idx}: {apart} of {all}");
+    let largest = |it: &Tensor| it.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>();
+    // On every instruction set, and where it is chosen.
+    for got in [
+        results(&vars, |it, norm| fused(&it[0], (&it[1], norm), &it[4], window))?,
+        results(&vars, |it, norm| expand_norm_depthwise(&it[0], (&it[1], norm), &it[4], window))?,
+    ] {
+        for (idx, (got, want)) in got.iter().zip(&want).enumerate() {
+            let (apart, all) = (largest(&(got - want)?)?, largest(want)?);
+            assert!(apart <= 2e-5 * all, "{idx}: {apart} of {all}");
+        }
     }
     Ok(())
 }

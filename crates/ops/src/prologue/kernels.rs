@@ -247,8 +247,28 @@ lanes_kernel! {
     }
 }
 
+/// [`backward_step`] of rows of some channels, whose sums are added to those of all `c` channels, `[kinds, c]`.
+pub(super) fn add_backward_step<T: Real>(
+    rows: Rows<'_, T>,
+    is_gated: bool,
+    zs: &[T],
+    gs: &mut [T],
+    values: Option<(&mut [T], Layout)>,
+    (sums, c, channels): (&mut [f64], usize, Range<usize>),
+) {
+    let kinds = sums.chunks_exact_mut(c);
+    T::with_scratch(kinds.len() * channels.len(), |part| {
+        part.fill(T::ZERO);
+        backward_step(rows, is_gated, zs, gs, values, part);
+        for (totals, part) in kinds.zip(part.chunks_exact(channels.len())) {
+            let totals = totals[channels.clone()].iter_mut();
+            totals.zip(part).for_each(|(total, it)| *total += it.to_f64());
+        }
+    });
+}
+
 /// See [`View::backward_step`](super::View::backward_step). Without `values` the forward pass is not repeated.
-pub(super) fn backward_step<T: Real>(
+fn backward_step<T: Real>(
     rows: Rows<'_, T>,
     is_gated: bool,
     zs: &[T],

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{
     deferred::Prologue,
-    kernels::{Rows, backward_step},
+    kernels::{Rows, add_backward_step},
 };
 use crate::{
     Activation,
@@ -50,14 +50,8 @@ impl<T: Real> Step<T> {
             let rows = Rows { n, c, apart, activation, constants };
             let values =
                 values.as_mut().map(|(it, layout)| (&mut it[256 * idx * layout.row..], *layout));
-            T::with_scratch(2 * c, |part| {
-                part.fill(T::ZERO);
-                backward_step(rows, false, zs, gs, values, part);
-                for (totals, part) in sums.chunks_exact_mut(all).zip(part.chunks_exact(c)) {
-                    let totals = totals[channels.clone()].iter_mut();
-                    totals.zip(part).for_each(|(total, it)| *total += it.to_f64());
-                }
-            });
+            let to = (&mut *sums, all, channels.clone());
+            add_backward_step(rows, false, zs, gs, values, to);
         }
     }
 }

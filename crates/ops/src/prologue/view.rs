@@ -9,7 +9,7 @@ use candle::{Result, Tensor};
 
 use super::{
     deferred::{Grad, Prologue},
-    kernels::{Rows, add_gradient_sums, apply, backward, backward_step, line},
+    kernels::{Rows, add_backward_step, add_gradient_sums, apply, backward, line},
 };
 use crate::{
     Activation,
@@ -208,15 +208,9 @@ impl<T: Real> View<'_, T> {
                 BackwardSums::Norm(it) => it,
                 BackwardSums::Gate(it) => it.entry(image).or_insert_with(|| vec![0.0; 5 * c]),
             };
-            let kinds = totals.chunks_exact_mut(c);
-            T::with_scratch(kinds.len() * channels.len(), |part| {
-                part.fill(T::ZERO);
-                backward_step(rows, !it.gates.is_shared, zs, &mut gs[done * c..], values, part);
-                for (totals, part) in kinds.zip(part.chunks_exact(channels.len())) {
-                    let totals = totals[channels.clone()].iter_mut();
-                    totals.zip(part).for_each(|(total, it)| *total += it.to_f64());
-                }
-            });
+            let gs = &mut gs[done * c..];
+            let to = (&mut totals[..], c, channels.clone());
+            add_backward_step(rows, !it.gates.is_shared, zs, gs, values, to);
             done += many;
         }
     }
