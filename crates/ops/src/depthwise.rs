@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use candle::{Result, bail};
 pub(crate) use gradients::Gradients;
-use kernels::{Results, gather_rows, row_sums};
+use kernels::{Results, Taps, gather_rows, row_sums};
 use tiles::parts;
 pub(crate) use tiles::{groups, tiles};
 
@@ -179,13 +179,15 @@ fn forward<T: Real>(
                     n_rows: rows.len(),
                     n_cols: ow,
                     from_row: grid.stride * frame.row_len(),
-                    from_col: grid.stride * frame.c,
+                    position: frame.c,
+                    stride: grid.stride,
                     into_row: ow * c,
                     into_col: c,
                     last: last.map(|it| it.part(group.start, group.start)),
                 };
                 let into = ys.after(group.start - part.cols.start);
-                gather_rows(from, k, &taps, of, into, group.len());
+                let taps = Taps { all: &taps, per_row: kw };
+                gather_rows(from, k, taps, of, into, group.len());
             });
         }
         // SAFETY: in training a part has all channels of its rows.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::kernels::{Correlation, Results, correlate_rows, gather_rows};
+use super::kernels::{Correlation, Results, Taps, correlate_rows, gather_rows};
 use crate::{
     frame::Frame,
     matmul::padded,
@@ -64,18 +64,20 @@ impl<'a> Gradients<'a> {
             let cols = grid.taps_of_phase(1, x);
             let rows = grid.taps_of_phase(0, y).into_iter();
             let taps: Vec<_> =
-                rows.flat_map(|row| cols.iter().map(move |&col| tap(row, col))).collect();
+                rows.flat_map(|row| cols.iter().rev().map(move |&col| tap(row, col))).collect();
             let of = Results {
                 n_rows,
                 n_cols,
                 from_row: of_gs.row_len(),
-                from_col: of_gs.c,
+                position: of_gs.c,
+                stride: 1,
                 into_row: stride * w * apart,
                 into_col: stride * apart,
                 last: None,
             };
             let begin = ((first - own.start) * w + x) * apart;
-            gather_rows(gs, k, &taps, of, (&mut dx[begin..]).into(), self.channels.len());
+            let (taps, dx) = (Taps { all: &taps, per_row: cols.len() }, &mut dx[begin..]);
+            gather_rows(gs, k, taps, of, dx.into(), self.channels.len());
         }
     }
 

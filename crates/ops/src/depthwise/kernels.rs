@@ -3,8 +3,21 @@
 //! Both process one register of channels at a time, and keep their sums in registers.
 
 use crate::{
-    epilogue::Last, kernel::lanes_kernel, lanes::Lanes, matmul::padded, real::Real, target::Target,
+    epilogue::Last,
+    kernel::{lanes_kernel, unrolled},
+    lanes::Lanes,
+    matmul::padded,
+    real::Real,
+    target::Target,
 };
+
+/// The taps of a kernel: the offset of the first result's tap in the frame, and in the kernel.
+#[derive(Clone, Copy)]
+pub(super) struct Taps<'a> {
+    pub(super) all: &'a [(usize, usize)],
+    /// Those of each row of the kernel, at positions next to each other in the frame, from left to right.
+    pub(super) per_row: usize,
+}
 
 /// Rows of results: their number in each direction, and the strides of their windows and of the results.
 #[derive(Clone, Copy)]
@@ -12,25 +25,29 @@ pub(super) struct Results<'a, T> {
     pub(super) n_rows: usize,
     pub(super) n_cols: usize,
     pub(super) from_row: usize,
-    pub(super) from_col: usize,
+    /// The stride from one position of the frame to the next, and its positions from one window to the next.
+    pub(super) position: usize,
+    pub(super) stride: usize,
     pub(super) into_row: usize,
     pub(super) into_col: usize,
     /// The epilogue of each result.
     pub(super) last: Option<Last<'a, T>>,
 }
 
-/// Neighbouring results that are computed together.
+/// The most neighbouring results that are computed together.
 const NEIGHBOURS: usize = 8;
+
+/// As many share the loads of what their windows have in common.
+const MANY: usize = 7;
 
 /// Numbers of a few rows of one register of channels, which stay in a core's L1 cache.
 const FEW: usize = 6 * 1024;
 
-/// Computes results of `c` channels: the sum over `taps` (the offset of the first result's tap in the
-/// frame, and in the kernel).
+/// Computes results of `c` channels: the sum over `taps`.
 pub(super) fn gather_rows<T: Real>(
     from: &[T],
     k: &[T],
-    taps: &[(usize, usize)],
+    taps: Taps<'_>,
     of: Results<'_, T>,
     mut into: Target<'_, T>,
     c: usize,
@@ -39,9 +56,13 @@ pub(super) fn gather_rows<T: Real>(
         return;
     }
     let furthest = |row: usize, col: usize| (of.n_rows - 1) * row + (of.n_cols - 1) * col;
-    let last = furthest(of.from_row, of.from_col) + padded(c);
-    for &(at, tap) in taps {
+    let last = furthest(of.from_row, of.stride * of.position) + padded(c);
+    for &(at, tap) in taps.all {
         assert!(at + last <= from.len() && tap + padded(c) <= k.len(), "a tap beyond the frame");
+    }
+    for row in taps.all.chunks(taps.per_row.max(1)) {
+        let is_next = |pair: &[(usize, usize)]| pair[0].0 + of.position == pair[1].0;
+        assert!(row.len() == taps.per_row && row.windows(2).all(is_next), "taps apart");
     }
     let end = furthest(of.into_row, of.into_col) + c;
     assert!(into.len() >= end, "no room for the rows");
@@ -53,22 +74,26 @@ pub(super) fn gather_rows<T: Real>(
 
 lanes_kernel! {
     unsafe fn gather(
-        from: *const T, k: *const T, taps: &[(usize, usize)], of: Results<'_, T>, into: *mut T,
-        c: usize,
+        from: *const T, k: *const T, taps: Taps<'_>, of: Results<'_, T>, into: *mut T, c: usize,
     ) {
         // Register by register, a few rows at a time: inputs shared by several rows stay in cache.
         let few = (FEW / (of.n_cols * V::LANES)).max(1);
         for top in (0..of.n_rows).step_by(few) {
             for channel in (0..c).step_by(V::LANES) {
                 for row in top..(top + few).min(of.n_rows) {
-                    for first in (0..of.n_cols).step_by(NEIGHBOURS) {
+                    // As equal as possible, so that most are of at least `MANY`.
+                    let n_groups = of.n_cols.div_ceil(NEIGHBOURS);
+                    for group in 0..n_groups {
+                        let first = group * of.n_cols / n_groups;
+                        let n = (group + 1) * of.n_cols / n_groups - first;
                         let at = row * of.into_row + first * of.into_col + channel;
                         let to = To { of, into, channel, at, left: c - channel };
                         // SAFETY: guaranteed by the caller.
                         unsafe {
-                            let from = from.add(row * of.from_row + first * of.from_col + channel);
+                            let from = from.add(row * of.from_row + channel);
+                            let from = from.add(first * of.stride * of.position);
                             let k = k.add(channel);
-                            match of.n_cols - first {
+                            match n {
                                 1 => neighbours::<T, V, 1>(from, k, taps, to),
                                 2 => neighbours::<T, V, 2>(from, k, taps, to),
                                 3 => neighbours::<T, V, 3>(from, k, taps, to),
@@ -99,27 +124,26 @@ struct To<'a, T> {
 unsafe fn neighbours<T: Real, V: Lanes<Number = T>, const N: usize>(
     from: *const T,
     k: *const T,
-    taps: &[(usize, usize)],
+    taps: Taps<'_>,
     to: To<'_, T>,
 ) {
     let To { of, into, channel, at, left } = to;
     // SAFETY: guaranteed by the caller.
     unsafe {
-        let mut sums = [V::splat(T::ZERO); N];
-        for &(at, tap) in taps {
-            let (w, from) = (V::load(k.add(tap)), from.add(at));
-            for (idx, sum) in sums.iter_mut().enumerate() {
-                *sum = V::load(from.add(idx * of.from_col)).mul_add(w, *sum);
-            }
-        }
+        let position = of.position;
+        let sums = match (taps.per_row, of.stride) {
+            (3, 1) if N >= MANY => once::<T, V, N, 3, 1>(from, k, taps.all, position),
+            (5, 1) if N >= MANY => once::<T, V, N, 5, 1>(from, k, taps.all, position),
+            (5, 2) if N >= MANY => once::<T, V, N, 5, 2>(from, k, taps.all, position),
+            (7, 1) if N >= MANY => once::<T, V, N, 7, 1>(from, k, taps.all, position),
+            _ => one_by_one::<T, V, N>(from, k, taps.all, of.stride * position),
+        };
         let Some(last) = &of.last else {
             for (idx, sum) in sums.iter().enumerate() {
                 sum.store_some(into.add(at + idx * of.into_col), left);
             }
             return;
         };
-        // A copy, which the epilogue reads from memory; the sums stay in registers.
-        let sums = sums;
         let (pairs, rest) = sums.as_chunks::<2>();
         let of_pairs: [usize; N] = std::array::from_fn(|idx| at + 2 * idx * of.into_col);
         last.store(pairs, into, &of_pairs, (channel, left), (of.into_col, 0));
@@ -127,6 +151,53 @@ unsafe fn neighbours<T: Real, V: Lanes<Number = T>, const N: usize>(
             let at = at + (N - 1) * of.into_col;
             last.store(&[[*sum]], into, &[at], (channel, left), (0, 0));
         }
+    }
+}
+
+/// The sums of `N` results over rows of `K` taps, with windows `S` positions apart. What several windows have in common
+/// is loaded once: with a load for each product, the loads take longer than the products.
+#[inline(always)]
+unsafe fn once<T: Real, V: Lanes<Number = T>, const N: usize, const K: usize, const S: usize>(
+    from: *const T,
+    k: *const T,
+    taps: &[(usize, usize)],
+    position: usize,
+) -> [V; N] {
+    // SAFETY: guaranteed by the caller.
+    unsafe {
+        let mut sums = [V::splat(T::ZERO); N];
+        for row in taps.chunks_exact(K) {
+            let from = from.add(row[0].0);
+            unrolled!(K, tap => {
+                let w = V::load(k.add(row[tap].1));
+                // The compiler merges the loads of an address.
+                unrolled!(N, idx => {
+                    sums[idx] = V::load(from.add((idx * S + tap) * position)).mul_add(w, sums[idx]);
+                });
+            });
+        }
+        sums
+    }
+}
+
+/// The sums of `N` results over any taps, with windows `apart` from each other.
+#[inline(always)]
+unsafe fn one_by_one<T: Real, V: Lanes<Number = T>, const N: usize>(
+    from: *const T,
+    k: *const T,
+    taps: &[(usize, usize)],
+    apart: usize,
+) -> [V; N] {
+    // SAFETY: guaranteed by the caller.
+    unsafe {
+        let mut sums = [V::splat(T::ZERO); N];
+        for &(at, tap) in taps {
+            let (w, from) = (V::load(k.add(tap)), from.add(at));
+            unrolled!(N, idx => {
+                sums[idx] = V::load(from.add(idx * apart)).mul_add(w, sums[idx]);
+            });
+        }
+        sums
     }
 }
 
@@ -216,13 +287,16 @@ lanes_kernel! {
                         let xs = xs.add((top * of.stride + ky) * of.x_row + channel);
                         let gs = gs.add(top * of.g_row + channel);
                         let dw = dw.add(ky * kw * apart + channel);
-                        match kw {
-                            3 => taps::<T, V, 3>(xs, gs, of, n_rows, dw, apart),
-                            5 => taps::<T, V, 5>(xs, gs, of, n_rows, dw, apart),
+                        match (kw, of.stride) {
+                            (3, 1) => taps::<T, V, 3, 1, 4>(xs, gs, of, n_rows, dw, apart),
+                            (3, 2) => taps::<T, V, 3, 2, 4>(xs, gs, of, n_rows, dw, apart),
+                            (5, 1) => taps::<T, V, 5, 1, 2>(xs, gs, of, n_rows, dw, apart),
+                            (5, 2) => taps::<T, V, 5, 2, 2>(xs, gs, of, n_rows, dw, apart),
+                            (7, 1) => taps::<T, V, 7, 1, 2>(xs, gs, of, n_rows, dw, apart),
                             _ => {
                                 for kx in 0..kw {
                                     let (xs, dw) = (xs.add(kx * of.c), dw.add(kx * apart));
-                                    taps::<T, V, 1>(xs, gs, of, n_rows, dw, apart);
+                                    tap::<T, V>(xs, gs, of, n_rows, dw);
                                 }
                             }
                         }
@@ -233,9 +307,13 @@ lanes_kernel! {
     }
 }
 
-/// Accumulates the gradients of `N` taps of a row of the kernel over `n_rows` rows.
+/// Gradients that are read together.
+const TOGETHER: usize = 4;
+
+/// Accumulates the gradients of the `K` taps of a row of the kernel over `n_rows` rows of windows `S` positions apart,
+/// in `SUMS` independent sums for each, to hide latency.
 #[inline(always)]
-unsafe fn taps<T: Real, V: Lanes<Number = T>, const N: usize>(
+unsafe fn taps<T: Real, V: Lanes<Number = T>, const K: usize, const S: usize, const SUMS: usize>(
     xs: *const T,
     gs: *const T,
     of: Correlation,
@@ -243,31 +321,60 @@ unsafe fn taps<T: Real, V: Lanes<Number = T>, const N: usize>(
     dw: *mut T,
     apart: usize,
 ) {
+    let Correlation { n_cols, c, .. } = of;
+    let whole = n_cols / TOGETHER * TOGETHER;
     // SAFETY: guaranteed by the caller.
     unsafe {
-        // Two independent sums per tap, to hide latency.
-        let (mut even, mut odd) = ([V::splat(T::ZERO); N], [V::splat(T::ZERO); N]);
+        let mut sums = [[V::splat(T::ZERO); SUMS]; K];
+        for row in 0..n_rows {
+            let (xs, gs) = (xs.add(row * S * of.x_row), gs.add(row * of.g_row));
+            for out in (0..whole).step_by(TOGETHER) {
+                let (xs, gs) = (xs.add(out * S * c), gs.add(out * c));
+                // The compiler merges the loads of an address: what several windows have in common is loaded once.
+                unrolled!(TOGETHER, idx => {
+                    let g = V::load(gs.add(idx * c));
+                    unrolled!(K, tap => {
+                        let sum = &mut sums[tap][idx % SUMS];
+                        *sum = g.mul_add(V::load(xs.add((idx * S + tap) * c)), *sum);
+                    });
+                });
+            }
+            for out in whole..n_cols {
+                let (xs, g) = (xs.add(out * S * c), V::load(gs.add(out * c)));
+                unrolled!(K, tap => {
+                    sums[tap][0] = g.mul_add(V::load(xs.add(tap * c)), sums[tap][0]);
+                });
+            }
+        }
+        let one = V::splat(T::ONE);
+        unrolled!(K, tap => {
+            let to = dw.add(tap * apart);
+            let mut all = V::load(to);
+            unrolled!(SUMS, idx => { all = sums[tap][idx].mul_add(one, all); });
+            all.store(to);
+        });
+    }
+}
+
+/// The same of one tap, with any stride.
+#[inline(always)]
+unsafe fn tap<T: Real, V: Lanes<Number = T>>(
+    xs: *const T,
+    gs: *const T,
+    of: Correlation,
+    n_rows: usize,
+    dw: *mut T,
+) {
+    // SAFETY: guaranteed by the caller.
+    unsafe {
+        let mut sum = V::load(dw);
         for row in 0..n_rows {
             let (xs, gs) = (xs.add(row * of.stride * of.x_row), gs.add(row * of.g_row));
-            let read = |out: usize| (xs.add(out * of.stride * of.c), V::load(gs.add(out * of.c)));
-            for out in (1..of.n_cols).step_by(2) {
-                let ((even_xs, even_g), (odd_xs, odd_g)) = (read(out - 1), read(out));
-                for tap in 0..N {
-                    even[tap] = even_g.mul_add(V::load(even_xs.add(tap * of.c)), even[tap]);
-                    odd[tap] = odd_g.mul_add(V::load(odd_xs.add(tap * of.c)), odd[tap]);
-                }
-            }
-            if of.n_cols % 2 == 1 {
-                let (xs, g) = read(of.n_cols - 1);
-                for (tap, sum) in even.iter_mut().enumerate() {
-                    *sum = g.mul_add(V::load(xs.add(tap * of.c)), *sum);
-                }
+            for out in 0..of.n_cols {
+                let x = V::load(xs.add(out * of.stride * of.c));
+                sum = V::load(gs.add(out * of.c)).mul_add(x, sum);
             }
         }
-        for (tap, (even, odd)) in even.into_iter().zip(odd).enumerate() {
-            let to = dw.add(tap * apart);
-            let one = V::splat(T::ONE);
-            even.mul_add(one, odd).mul_add(one, V::load(to)).store(to);
-        }
+        sum.store(dw);
     }
 }

@@ -32,6 +32,48 @@ fn gradients_are_correct() {
     }
 }
 
+/// Kernels and strides whose windows have inputs in common, on maps with seven or more results in a row.
+const WIDE: [(usize, usize, usize); 6] =
+    [(3, 1, 7), (3, 2, 16), (5, 1, 9), (5, 2, 15), (7, 1, 8), (4, 1, 10)];
+
+#[test]
+fn wide_maps_agree_with_the_definition() -> Result<()> {
+    let (h, c) = (5, 3);
+    for (kernel, stride, w) in WIDE {
+        let (xs, k) = (numbers("x", h * w * c), numbers("k", kernel * kernel * c));
+        let window = Window::square(kernel, stride, Padding::Symmetric);
+        let grid = window.on(1, [h, w])?;
+        let x = |row: Option<usize>, col: Option<usize>, channel: usize| match (row, col) {
+            (Some(row), Some(col)) if row < h && col < w => xs[(row * w + col) * c + channel],
+            _ => 0.0,
+        };
+        let mut want = Vec::new();
+        for at in 0..grid.n_out() * c {
+            let (row, col, channel) = (at / c / grid.out[1], at / c % grid.out[1], at % c);
+            let position = |out: usize, tap: usize, axis: usize| {
+                (out * stride + tap).checked_sub(grid.before[axis])
+            };
+            let of_tap = |tap: usize| {
+                let (ky, kx) = (tap / kernel, tap % kernel);
+                x(position(row, ky, 0), position(col, kx, 1), channel) * k[tap * c + channel]
+            };
+            want.push((0..kernel * kernel).map(of_tap).sum::<f64>());
+        }
+        let x = Value::constant(Tensor::from_slice(&xs, &[1, h, w, c], &Device::Cpu)?);
+        let k = Value::constant(Tensor::from_slice(&k, &[kernel, kernel, c], &Device::Cpu)?);
+        check_close(&depthwise(&x, &k, window, None)?.tensor()?, &want, 1e-12);
+    }
+    Ok(())
+}
+
+#[test]
+fn gradients_of_wide_maps_are_correct() {
+    for (kernel, stride, w) in WIDE {
+        let window = Window::square(kernel, stride, Padding::Same);
+        check(&[&[1, 3, w, 2], &[kernel, kernel, 2]], |it| depthwise(&it[0], &it[1], window, None));
+    }
+}
+
 /// With this many channels on a map this wide they are processed in groups; half of them are not.
 #[test]
 fn groups_of_channels_agree_with_each_half_alone() -> Result<()> {
