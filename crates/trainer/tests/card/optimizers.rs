@@ -45,7 +45,8 @@ fn every_optimizer_agrees_with_the_cpu() {
     assert_eq!(kinds.len(), 7);
     for kind in kinds {
         let lr = match kind {
-            "lion" => 3e-4,
+            // With larger steps, one that rounding turned changes the gradients of the next.
+            "lion" => 1e-4,
             _ => 3e-3,
         };
         let optim =
