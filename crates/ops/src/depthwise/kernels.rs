@@ -37,7 +37,7 @@ pub(super) struct Results<'a, T> {
 /// The most neighbouring results that are computed together.
 const NEIGHBOURS: usize = 8;
 
-/// As many share the loads of what their windows have in common.
+/// At least as many share the loads of what their windows have in common.
 const MANY: usize = 7;
 
 /// Numbers of a few rows of one register of channels, which stay in a core's L1 cache.
@@ -356,7 +356,7 @@ unsafe fn taps<T: Real, V: Lanes<Number = T>, const K: usize, const S: usize, co
     }
 }
 
-/// The same of one tap, with any stride.
+/// The same of one tap, with any stride: for other kernels, one tap after the other.
 #[inline(always)]
 unsafe fn tap<T: Real, V: Lanes<Number = T>>(
     xs: *const T,
